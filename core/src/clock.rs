@@ -1,0 +1,117 @@
+//! Time, always from a [`Clock`] that the caller passes, so that images and snapshots are reproducible.
+
+use core::fmt::Debug;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+
+/// A point in time: seconds since 1970 and nanoseconds that always count upwards.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Timestamp {
+    /// Seconds since 1970-01-01T00:00:00Z, negative before.
+    pub secs: i64,
+    /// 0 to 999,999,999.
+    pub nanos: u32,
+}
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const EPOCH: Self = Self { secs: 0, nanos: 0 };
+
+    /// A whole second.
+    #[must_use]
+    pub const fn from_secs(secs: i64) -> Self {
+        Self { secs, nanos: 0 }
+    }
+
+    /// Nanoseconds since 1970, as WASI counts.
+    #[must_use]
+    pub const fn from_unix_nanos(nanos: u64) -> Self {
+        // OK: u64::MAX / 10^9 < 2^35, and the remainder is below 10^9.
+        #[expect(clippy::cast_possible_truncation, reason = "the remainder is below 10^9")]
+        Self { secs: (nanos / NANOS_PER_SEC).cast_signed(), nanos: (nanos % NANOS_PER_SEC) as u32 }
+    }
+
+    /// Nanoseconds since 1970, clamped to what 64 unsigned bits hold (1970 to 2554).
+    #[must_use]
+    pub fn as_unix_nanos(self) -> u64 {
+        u64::try_from(self.secs)
+            .map(|secs| secs.saturating_mul(NANOS_PER_SEC).saturating_add(u64::from(self.nanos)))
+            .unwrap_or(0)
+    }
+}
+
+const NANOS_PER_SEC: u64 = 1_000_000_000;
+
+impl From<std::time::SystemTime> for Timestamp {
+    fn from(time: std::time::SystemTime) -> Self {
+        match time.duration_since(std::time::UNIX_EPOCH) {
+            Ok(after) => Self { secs: i64::try_from(after.as_secs()).unwrap_or(i64::MAX), nanos: after.subsec_nanos() },
+            Err(before) => {
+                let before = before.duration();
+                let secs = i64::try_from(before.as_secs()).unwrap_or(i64::MAX).saturating_neg();
+                match before.subsec_nanos() {
+                    0 => Self { secs, nanos: 0 },
+                    nanos => Self { secs: secs.saturating_sub(1), nanos: 1_000_000_000_u32.saturating_sub(nanos) },
+                }
+            }
+        }
+    }
+}
+
+/// Where a filesystem takes the time from.
+pub trait Clock: Debug + Send + Sync + 'static {
+    /// The current time.
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        std::time::SystemTime::now().into()
+    }
+}
+
+/// A clock that moves only when told, for tests and reproducible images.
+#[derive(Debug, Default)]
+pub struct ManualClock(AtomicU64);
+
+impl ManualClock {
+    /// Starts at `nanos` nanoseconds after 1970.
+    #[must_use]
+    pub const fn new(nanos: u64) -> Self {
+        Self(AtomicU64::new(nanos))
+    }
+
+    /// Moves forward.
+    pub fn advance(&self, by: Duration) {
+        self.0.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_nanos(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fractions_count_upwards_before_1970() {
+        let quarter_past = std::time::UNIX_EPOCH - Duration::from_millis(5250);
+        assert_eq!(Timestamp::from(quarter_past), Timestamp { secs: -6, nanos: 750_000_000 });
+        assert_eq!(Timestamp::from(quarter_past).as_unix_nanos(), 0);
+    }
+
+    #[test]
+    fn nanoseconds_survive_a_round_trip() {
+        for nanos in [0, 1, 1_999_999_999, u64::MAX] {
+            assert_eq!(Timestamp::from_unix_nanos(nanos).as_unix_nanos(), nanos);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Listings: cookies, entries and the batch they are delivered in.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::attr::FileType;
+use crate::name::Name;
+
+/// Resume point of a listing: "the entries after this one". Never a position in a changing list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Cookie(u64);
+
+impl Cookie {
+    /// Before the first entry.
+    pub const START: Self = Self(0);
+
+    /// Above every cookie: 2^62, so that wrappers and adapters have room for their own numbers.
+    pub const END: Self = Self(1 << 62);
+
+    /// A cookie from a number that only the filesystem interprets.
+    #[must_use]
+    pub const fn new(cookie: u64) -> Self {
+        Self(cookie)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// An entry of a listing. Holds no reference on the node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DirEntry<'a> {
+    /// The name.
+    pub name: Name<'a>,
+    /// The number that [`Attr::ino`](crate::attr::Attr::ino) of the node shows.
+    pub ino: u64,
+    /// The node's kind.
+    pub file_type: FileType,
+    /// Where to go on after this entry.
+    pub cookie: Cookie,
+}
+
+/// A caller's buffer for a part of a listing; reused, it does not allocate.
+pub struct DirBatch {
+    names: Vec<u8>,
+    entries: Vec<Packed>,
+    max_entries: usize,
+    max_bytes: usize,
+    entry_overhead: usize,
+    used_bytes: usize,
+}
+
+struct Packed {
+    /// End of the name in `names`; it starts where the one before ends.
+    name_end: usize,
+    ino: u64,
+    cookie: Cookie,
+    file_type: FileType,
+}
+
+impl DirBatch {
+    /// Takes up to `count` entries.
+    #[must_use]
+    pub const fn with_max_entries(count: usize) -> Self {
+        Self::new(count, usize::MAX, 0)
+    }
+
+    /// Takes entries until `bytes` are filled when each costs `entry_overhead` and its name: the last one may reach
+    /// over, so that a caller can fill a buffer to the brim.
+    #[must_use]
+    pub const fn with_max_bytes(bytes: usize, entry_overhead: usize) -> Self {
+        Self::new(usize::MAX, bytes, entry_overhead)
+    }
+
+    const fn new(max_entries: usize, max_bytes: usize, entry_overhead: usize) -> Self {
+        Self { names: Vec::new(), entries: Vec::new(), max_entries, max_bytes, entry_overhead, used_bytes: 0 }
+    }
+
+    /// Empties it and sets a new limit in bytes, keeping its memory.
+    pub fn reset_max_bytes(&mut self, bytes: usize) {
+        self.clear();
+        self.max_bytes = bytes;
+    }
+
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.names.clear();
+        self.entries.clear();
+        self.used_bytes = 0;
+    }
+
+    /// Whether [`push`](Self::push) would refuse. An empty batch takes at least one entry.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        !self.entries.is_empty() && (self.entries.len() >= self.max_entries || self.used_bytes >= self.max_bytes)
+    }
+
+    /// Adds an entry; `false` if the batch is full and the entry was not taken.
+    pub fn push(&mut self, entry: DirEntry<'_>) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        let name = entry.name.as_bytes();
+        self.names.extend_from_slice(name);
+        self.used_bytes = self.used_bytes.saturating_add(name.len()).saturating_add(self.entry_overhead);
+        self.entries.push(Packed {
+            name_end: self.names.len(),
+            ino: entry.ino,
+            cookie: entry.cookie,
+            file_type: entry.file_type,
+        });
+        true
+    }
+
+    /// The entries, in order.
+    pub fn iter(&self) -> impl Iterator<Item = DirEntry<'_>> {
+        let mut start = 0;
+        self.entries.iter().filter_map(move |packed| {
+            let name = self.names.get(start..packed.name_end)?;
+            start = packed.name_end;
+            // Pushed as a `Name`, so this never filters anything out.
+            let name = Name::new(name).ok()?;
+            Some(DirEntry { name, ino: packed.ino, file_type: packed.file_type, cookie: packed.cookie })
+        })
+    }
+
+    /// Count of entries.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none: after a `read_dir` that means the end of the directory.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Where to go on after this batch.
+    #[must_use]
+    pub fn last_cookie(&self) -> Option<Cookie> {
+        self.entries.last().map(|packed| packed.cookie)
+    }
+}
+
+impl fmt::Debug for DirBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}

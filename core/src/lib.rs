@@ -1,0 +1,12 @@
+//! Filesystem images without mounting.
+extern crate alloc;
+
+pub mod attr;
+mod checked;
+pub mod clock;
+pub mod errno;
+pub mod error;
+pub mod fs;
+pub mod limits;
+pub mod name;
+pub mod source;

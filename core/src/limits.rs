@@ -1,0 +1,47 @@
+//! Every limit of the library, in one place.
+//!
+//! Images are untrusted: whatever a length field says, nothing grows past these without the caller asking for it.
+
+/// Longest name of a directory entry, in bytes.
+pub const NAME_MAX: usize = 255;
+
+/// Longest path given to a walk, in bytes, as Linux's `PATH_MAX` without the NUL.
+pub const PATH_MAX: usize = 4095;
+
+/// Longest target of a symbolic link, in bytes.
+pub const SYMLINK_MAX: usize = 4095;
+
+/// Symbolic links followed in one walk.
+pub const SYMLINK_HOPS_MAX: u32 = 40;
+
+/// Longest file that memory and log filesystems store, in bytes: what a signed 64-bit offset can address.
+pub const FILE_SIZE_MAX: u64 = i64::MAX as u64;
+
+/// Longest slice returned by one `read_shared`, in bytes, so that a file-backed source never
+/// allocates by a length field.
+pub const READ_SHARED_MAX: usize = 16 << 20;
+
+/// Entries of one image, counting overridden ones.
+pub const IMAGE_ENTRIES_MAX: u32 = 50_000_000;
+
+/// Steps of path walking granted per byte of an archive while its entries are replayed. Ordinary archives need less
+/// than one; only archives made to be slow, of long symbolic links through one another, come near.
+pub const REPLAY_STEPS_PER_BYTE: u64 = 16;
+
+/// Default limit on the decompressed size of an image, in bytes.
+pub const UNPACKED_MAX: u64 = 4 << 30;
+
+/// Compressions around compressions that detection follows.
+pub const NESTED_COMPRESSIONS_MAX: u32 = 4;
+
+/// Layers of one stack, the upper included.
+pub const LAYERS_MAX: usize = 128;
+
+/// Mounts of one namespace, the root included.
+pub const MOUNTS_MAX: usize = 1024;
+
+/// Bytes of one extended attribute's value.
+pub const XATTR_VALUE_MAX: usize = 64 << 10;
+
+/// Bytes of all extended attributes of one node, names and values.
+pub const XATTRS_TOTAL_MAX: usize = 256 << 10;

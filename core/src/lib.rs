@@ -4,6 +4,7 @@ extern crate alloc;
 pub mod attr;
 mod checked;
 pub mod clock;
+pub mod compose;
 pub mod errno;
 pub mod error;
 pub mod fs;

@@ -2,6 +2,7 @@
 extern crate alloc;
 
 pub mod attr;
+pub mod backend;
 mod checked;
 pub mod clock;
 pub mod compose;

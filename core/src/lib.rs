@@ -13,3 +13,5 @@ pub mod limits;
 pub mod name;
 pub mod namespace;
 pub mod source;
+#[cfg(feature = "vfs")]
+mod vfs;

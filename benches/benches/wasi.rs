@@ -84,8 +84,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     println!("\n{:<26} {:>10} {:>10} {:>14} {:>8}", "ns a call", "image", "memory", "wasmtime-wasi", "ratio");
     for call in CALLS {
-        let (image, memory, host) =
-            (call.nanos(&mut on_image), call.nanos(&mut on_memory), call.nanos(&mut on_host));
+        let (image, memory, host) = (call.nanos(&mut on_image), call.nanos(&mut on_memory), call.nanos(&mut on_host));
         println!("{:<26} {image:>10.0} {memory:>10.0} {host:>14.0} {:>7.1}x", call.name, host / image);
     }
     Ok(())

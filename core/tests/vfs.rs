@@ -1,5 +1,7 @@
 //! The `vfs` crate's own tests, on a namespace.
 
+#![allow(clippy::useless_vec, reason = "written by the macros of `vfs`")]
+
 use std::sync::Arc;
 
 use mountless::backend::mem::MemFs;

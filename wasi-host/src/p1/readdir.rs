@@ -78,12 +78,7 @@ impl Process {
             let Some(last) = self.batch.last_cookie() else { break };
             for entry in self.batch.iter() {
                 let entry = dir.shown(entry);
-                brim.entry(
-                    entry.cookie.get().saturating_add(DOTS),
-                    entry.ino,
-                    entry.file_type,
-                    entry.name.as_bytes(),
-                );
+                brim.entry(entry.cookie.get().saturating_add(DOTS), entry.ino, entry.file_type, entry.name.as_bytes());
             }
             from = last;
         }

@@ -1,4 +1,6 @@
 //! Filesystem images without mounting.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests"))]
+
 extern crate alloc;
 
 pub mod attr;

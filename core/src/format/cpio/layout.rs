@@ -217,9 +217,7 @@ impl Header {
     /// Permission bits: 0 to 0o7777.
     #[must_use]
     pub const fn permissions(&self) -> u16 {
-        #[expect(clippy::cast_possible_truncation, reason = "12 bits are left")]
-        let permissions = (self.mode & 0o7777) as u16;
-        permissions
+        (self.mode & 0o7777) as u16
     }
 }
 

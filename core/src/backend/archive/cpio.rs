@@ -91,8 +91,10 @@ struct Frame {
     source: u32,
     /// Where the replay stands.
     at: u64,
-    /// Where a stream's members begin in it. Multiples of 4 count from there.
+    /// Where a stream's members begin in it.
     starts: Vec<u64>,
+    /// Where multiples of 4 count from: the last member that began between two entries.
+    base: u64,
     /// Compression and offset, for a compressed part.
     packed: Option<(Compression, u64)>,
     /// The part that entries are counted for.
@@ -130,6 +132,7 @@ impl Replay {
             source: self.builder.add_source(source),
             at: 0,
             starts: vec![0],
+            base: 0,
             packed: None,
             part: None,
             expects_entry: false,
@@ -178,13 +181,17 @@ impl Replay {
             frame.expects_entry = false;
             return Ok(Next::Entry);
         }
+        let behind_entry = frame.at;
         frame.at = frame.window.skip_zeros(frame.at)?;
         if frame.at >= end {
             return Ok(Next::End);
         }
         let begun = frame.starts.partition_point(|start| *start <= frame.at);
-        let base = begun.checked_sub(1).and_then(|last| frame.starts.get(last)).copied().unwrap_or_default();
-        let past = frame.at.saturating_sub(base) % ALIGN;
+        let start = begun.checked_sub(1).and_then(|last| frame.starts.get(last)).copied();
+        if let Some(start) = start.filter(|start| *start >= behind_entry) {
+            frame.base = start;
+        }
+        let past = frame.at.saturating_sub(frame.base) % ALIGN;
         let at = frame.at;
         let head = frame.window.at(at, LONGEST_HEAD)?;
         if past == 0 && head.first() == Some(&b'0') {
@@ -342,12 +349,12 @@ impl Replay {
     /// Moves behind an entry. The padding behind the last one may be missing, or be cut short by the next member.
     fn advance(&mut self, frame: &mut Frame, header: &Header) -> Result<(), Broken> {
         let end = frame.window.len();
-        let data_end = frame.at.saturating_add(header.data_end());
+        let content_end = frame.at.saturating_add(header.content_end());
         let next = frame.at.saturating_add(header.entry_len());
         if next > end && self.as_linux {
             return self.cut_off(frame);
         }
-        let member = frame.starts.partition_point(|start| *start < data_end);
+        let member = frame.starts.partition_point(|start| *start < content_end);
         let member = frame.starts.get(member).copied().filter(|start| *start < next);
         frame.at = member.unwrap_or(next).min(end);
         frame.behind_entry = true;
@@ -401,6 +408,7 @@ impl Replay {
             source: self.builder.add_source(source),
             at: 0,
             starts: unpacked.starts,
+            base: 0,
             packed: Some((compression, offset)),
             part: Some(part),
             expects_entry: first,

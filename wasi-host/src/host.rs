@@ -180,6 +180,10 @@ pub trait Host: Send {
     ///
     /// # Errors
     /// [`Stop::TimedOut`] at `deadline`.
-    fn wait(&mut self, interest: Interest, timeout: Option<Duration>, deadline: Option<Instant>)
-    -> Result<Interest, Fail>;
+    fn wait(
+        &mut self,
+        interest: Interest,
+        timeout: Option<Duration>,
+        deadline: Option<Instant>,
+    ) -> Result<Interest, Fail>;
 }

@@ -269,8 +269,11 @@ impl Host for CtxHost {
                 let mut is_ready = |future: &mut Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>>| {
                     future.as_mut().is_some_and(|future| future.as_mut().poll(context).is_ready())
                 };
-                let ready =
-                    Interest { stdin: is_ready(&mut stdin), stdout: is_ready(&mut stdout), stderr: is_ready(&mut stderr) };
+                let ready = Interest {
+                    stdin: is_ready(&mut stdin),
+                    stdout: is_ready(&mut stdout),
+                    stderr: is_ready(&mut stderr),
+                };
                 if ready == Interest::NONE { Poll::Pending } else { Poll::Ready(ready) }
             });
             if let Some(ready) = block_until(ready, if virtual_time { Some(now) } else { until }) {

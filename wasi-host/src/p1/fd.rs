@@ -58,10 +58,7 @@ impl At {
 /// Calls `transfer` for one piece of memory after the other until one is not done whole. An error after a part was done
 /// is for the next call to report.
 #[inline]
-fn each(
-    iovecs: &Iovecs,
-    mut transfer: impl FnMut(u32, Ptr, u32) -> Result<usize, Fail>,
-) -> Result<u32, Fail> {
+fn each(iovecs: &Iovecs, mut transfer: impl FnMut(u32, Ptr, u32) -> Result<usize, Fail>) -> Result<u32, Fail> {
     let mut done: u32 = 0;
     for &(ptr, len) in iovecs {
         let count = match transfer(done, ptr, len) {

@@ -7,7 +7,7 @@ use mountless::attr::FileType;
 use mountless::errno::Errno;
 use mountless::fs::Cookie;
 
-use super::abi::{self, DIRENT_LEN, Ptr};
+use super::abi::{self, Ptr};
 use super::{CallResult, Process};
 
 /// Cookies below the entries' own: for `.` and `..`.
@@ -78,12 +78,7 @@ impl Process {
             let Some(last) = self.batch.last_cookie() else { break };
             for entry in self.batch.iter() {
                 let entry = dir.shown(entry);
-                brim.entry(
-                    entry.cookie.get().saturating_add(DOTS),
-                    entry.ino,
-                    entry.file_type,
-                    entry.name.as_bytes(),
-                );
+                brim.entry(entry.cookie.get().saturating_add(DOTS), entry.ino, entry.file_type, entry.name.as_bytes());
             }
             from = last;
         }

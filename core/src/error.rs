@@ -129,3 +129,48 @@ impl StdError for Corrupt {
         Some(&*self.reason)
     }
 }
+
+impl From<Error> for std::io::Error {
+    fn from(error: Error) -> Self {
+        use std::io::ErrorKind as Kind;
+
+        let kind = match error.errno {
+            Errno::Access | Errno::NotPermitted => Kind::PermissionDenied,
+            Errno::Again => Kind::WouldBlock,
+            Errno::Busy => Kind::ResourceBusy,
+            Errno::Quota => Kind::QuotaExceeded,
+            Errno::Exists => Kind::AlreadyExists,
+            Errno::FileTooBig => Kind::FileTooLarge,
+            Errno::IllegalSequence => Kind::InvalidData,
+            Errno::Interrupted => Kind::Interrupted,
+            Errno::Invalid => Kind::InvalidInput,
+            Errno::IsDir => Kind::IsADirectory,
+            Errno::NameTooLong => Kind::InvalidFilename,
+            Errno::TooManyLinks => Kind::TooManyLinks,
+            Errno::NotFound => Kind::NotFound,
+            Errno::NoMemory => Kind::OutOfMemory,
+            Errno::NoSpace => Kind::StorageFull,
+            Errno::NotDir => Kind::NotADirectory,
+            Errno::NotEmpty => Kind::DirectoryNotEmpty,
+            Errno::NotImplemented | Errno::NotSupported => Kind::Unsupported,
+            Errno::Pipe => Kind::BrokenPipe,
+            Errno::ReadOnly => Kind::ReadOnlyFilesystem,
+            Errno::IllegalSeek => Kind::NotSeekable,
+            Errno::Stale => Kind::StaleNetworkFileHandle,
+            Errno::TextBusy => Kind::ExecutableFileBusy,
+            Errno::CrossDevice => Kind::CrossesDevices,
+            Errno::BadFd
+            | Errno::Fault
+            | Errno::Io
+            | Errno::Loop
+            | Errno::TooManyFiles
+            | Errno::NoAttribute
+            | Errno::NoDevice
+            | Errno::NotSocket
+            | Errno::NoSuchDevice
+            | Errno::Overflow
+            | Errno::Range => Kind::Other,
+        };
+        Self::new(kind, error)
+    }
+}

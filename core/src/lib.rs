@@ -9,4 +9,5 @@ pub mod error;
 pub mod fs;
 pub mod limits;
 pub mod name;
+pub mod namespace;
 pub mod source;

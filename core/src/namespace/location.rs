@@ -1,0 +1,136 @@
+//! A place in a namespace: a node of a mount.
+
+use alloc::sync::Arc;
+use core::fmt;
+
+use bytes::Bytes;
+
+use super::mount::Mount;
+use crate::attr::{Attr, FileType};
+use crate::error::Result;
+use crate::fs::{FileSystem, FsInfo, NodeId, WritableFileSystem};
+
+/// A referenced node of a mount. Clones share the reference, which is given back with the last of them.
+#[derive(Clone)]
+pub struct Location(Arc<Place>);
+
+/// The same, not yet shared: what a walk carries.
+pub(super) struct Place {
+    pub(super) mount: Arc<Mount>,
+    pub(super) node: NodeId,
+    pub(super) file_type: FileType,
+    /// Whether a reference is held; roots need none.
+    counted: bool,
+}
+
+impl Place {
+    pub(super) const fn counted(mount: Arc<Mount>, node: NodeId, file_type: FileType) -> Self {
+        Self { mount, node, file_type, counted: true }
+    }
+
+    pub(super) fn root_of(mount: Arc<Mount>) -> Self {
+        let node = mount.fs().root();
+        Self { mount, node, file_type: FileType::Dir, counted: false }
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.node == other.node && self.mount.id() == other.mount.id()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.counted {
+            self.mount.fs().forget(self.node, 1);
+        }
+    }
+}
+
+impl Location {
+    pub(super) fn new(place: Place) -> Self {
+        Self(Arc::new(place))
+    }
+
+    pub(super) fn mount_root(mount: Arc<Mount>) -> Self {
+        Self::new(Place::root_of(mount))
+    }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.0
+    }
+
+    pub(super) fn mount(&self) -> &Mount {
+        &self.0.mount
+    }
+
+    pub(super) fn is_mount_root(&self) -> bool {
+        self.node() == self.fs().root()
+    }
+
+    /// The node, in the filesystem of [`fs`](Self::fs).
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.0.node
+    }
+
+    /// The node's kind.
+    #[must_use]
+    pub fn file_type(&self) -> FileType {
+        self.0.file_type
+    }
+
+    /// The filesystem, for operations on nodes.
+    #[must_use]
+    pub fn fs(&self) -> &dyn FileSystem {
+        self.0.mount.fs()
+    }
+
+    /// The writing half of the filesystem.
+    ///
+    /// # Errors
+    /// `EROFS` if it has none or is mounted read-only.
+    pub fn writable(&self) -> Result<&dyn WritableFileSystem> {
+        self.0.mount.writable()
+    }
+
+    /// Attributes, with an `ino` that is unique in the namespace.
+    ///
+    /// # Errors
+    /// As [`FileSystem::attr`].
+    pub fn attr(&self) -> Result<Attr> {
+        let attr = self.fs().attr(self.node())?;
+        Ok(Attr { ino: self.unique_ino(attr.ino), ..attr })
+    }
+
+    /// The target of a symbolic link.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is none.
+    pub fn read_link(&self) -> Result<Bytes> {
+        self.fs().read_link(self.node())
+    }
+
+    /// Kind and capacity of the filesystem here.
+    #[must_use]
+    pub fn info(&self) -> FsInfo {
+        self.fs().info()
+    }
+
+    /// Whether both are the same node.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.0.is_same(&other.0)
+    }
+
+    /// An `ino` of this location's filesystem, for example from a listing, as the namespace shows it.
+    #[must_use]
+    pub fn unique_ino(&self, ino: u64) -> u64 {
+        self.0.mount.unique_ino(ino)
+    }
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Location({:?} {:?} {})", self.0.mount, self.0.file_type, self.0.node.get())
+    }
+}

@@ -1,0 +1,122 @@
+//! The mount table: which filesystem covers which directory.
+
+use alloc::sync::Arc;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use hashbrown::HashMap;
+
+use super::location::Location;
+use crate::errno::Errno;
+use crate::error::Result;
+use crate::fs::{FileSystem, FileSystemExt, NodeId, WritableFileSystem};
+use crate::limits::MOUNTS_MAX;
+
+/// How a filesystem is mounted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MountOptions {
+    /// Every change through this mount answers `EROFS`, whatever the filesystem could do.
+    pub read_only: bool,
+}
+
+/// A filesystem in its place.
+pub(super) struct Mount {
+    /// 0 for the root mount, then counting up; never reused.
+    id: u64,
+    fs: Arc<dyn FileSystem>,
+    options: MountOptions,
+}
+
+impl Mount {
+    pub(super) const fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(super) fn fs(&self) -> &dyn FileSystem {
+        &*self.fs
+    }
+
+    /// The writing half.
+    ///
+    /// # Errors
+    /// `EROFS` if it has none, or is mounted read-only.
+    pub(super) fn writable(&self) -> Result<&dyn WritableFileSystem> {
+        if self.options.read_only {
+            return Err(Errno::ReadOnly.into());
+        }
+        self.fs.writable()
+    }
+
+    /// Makes `ino` unique in the namespace. Within one mount this is a bijection, the identity for the root mount; two
+    /// mounts meet with the probability of two random 64-bit numbers.
+    pub(super) const fn unique_ino(&self, ino: u64) -> u64 {
+        /// 2^64 divided by the golden ratio: multiples of it are spread evenly.
+        const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+        match ino ^ self.id.wrapping_mul(SPREAD) {
+            0 => SPREAD,
+            unique => unique,
+        }
+    }
+}
+
+impl fmt::Debug for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mount({} {}{})", self.id, self.fs.info().kind, if self.options.read_only { " ro" } else { "" })
+    }
+}
+
+/// All mounts of a namespace.
+#[derive(Debug)]
+pub(super) struct MountTable {
+    /// Set with the first mount, so that namespaces without any pay one relaxed load a lookup.
+    any: AtomicBool,
+    covered: RwLock<HashMap<(u64, NodeId), Covered, foldhash::fast::RandomState>>,
+}
+
+#[derive(Debug)]
+struct Covered {
+    by: Arc<Mount>,
+    /// Keeps the covered node referenced, so that its id means the same directory for ever.
+    _at: Location,
+}
+
+impl MountTable {
+    pub(super) fn new(fs: Arc<dyn FileSystem>) -> (Self, Arc<Mount>) {
+        let root = Arc::new(Mount { id: 0, fs, options: MountOptions::default() });
+        (Self { any: AtomicBool::new(false), covered: RwLock::default() }, root)
+    }
+
+    pub(super) fn add(&self, at: Location, fs: Arc<dyn FileSystem>, options: MountOptions) -> Result<()> {
+        if at.is_mount_root() {
+            return Err(Errno::Busy.into());
+        }
+        let mut covered = self.covered.write().unwrap_or_else(PoisonError::into_inner);
+        // The table holds every mount but the root's; ids count from 1.
+        if covered.len() >= MOUNTS_MAX.saturating_sub(1) {
+            return Err(Errno::NoSpace.into());
+        }
+        let id = crate::checked::to_u64(covered.len()).saturating_add(1);
+        let key = (at.mount().id(), at.node());
+        if covered.contains_key(&key) {
+            return Err(Errno::Busy.into());
+        }
+        covered.insert(key, Covered { by: Arc::new(Mount { id, fs, options }), _at: at });
+        self.any.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// The mount that covers `node` of `mount`.
+    pub(super) fn covering(&self, mount: &Mount, node: NodeId) -> Option<Arc<Mount>> {
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
+        let covered = self.covered.read().unwrap_or_else(PoisonError::into_inner);
+        covered.get(&(mount.id, node)).map(|covered| Arc::clone(&covered.by))
+    }
+
+    /// Whether anything is mounted besides the root.
+    pub(super) fn any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+}

@@ -27,7 +27,6 @@ impl Timestamp {
     #[must_use]
     pub const fn from_unix_nanos(nanos: u64) -> Self {
         // OK: u64::MAX / 10^9 < 2^35, and the remainder is below 10^9.
-        #[expect(clippy::cast_possible_truncation, reason = "the remainder is below 10^9")]
         Self { secs: (nanos / NANOS_PER_SEC).cast_signed(), nanos: (nanos % NANOS_PER_SEC) as u32 }
     }
 

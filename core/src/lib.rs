@@ -2,8 +2,10 @@
 extern crate alloc;
 
 pub mod attr;
+pub mod backend;
 mod checked;
 pub mod clock;
+pub mod compose;
 pub mod errno;
 pub mod error;
 pub mod fs;
@@ -11,3 +13,5 @@ pub mod limits;
 pub mod name;
 pub mod namespace;
 pub mod source;
+#[cfg(feature = "vfs")]
+mod vfs;

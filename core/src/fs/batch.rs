@@ -115,6 +115,36 @@ impl DirBatch {
         true
     }
 
+    /// Lets a wrapper correct the entries from index `start` on: `edit` answers the `ino` to show, or `None` to leave
+    /// the entry out.
+    pub fn edit_from(&mut self, start: usize, mut edit: impl FnMut(&DirEntry<'_>) -> Option<u64>) {
+        let mut name_start = start.checked_sub(1).and_then(|at| self.entries.get(at)).map_or(0, |last| last.name_end);
+        let mut kept_end = name_start;
+        let mut kept = start;
+        for at in start..self.entries.len() {
+            let Some(packed) = self.entries.get_mut(at) else { break };
+            let range = name_start..packed.name_end;
+            name_start = packed.name_end;
+            let Some(name) = self.names.get(range.clone()).and_then(|name| Name::new(name).ok()) else { continue };
+            let entry = DirEntry { name, ino: packed.ino, file_type: packed.file_type, cookie: packed.cookie };
+            match edit(&entry) {
+                Some(ino) => {
+                    packed.ino = ino;
+                    packed.name_end = kept_end.saturating_add(range.len());
+                    self.names.copy_within(range, kept_end);
+                    kept_end = packed.name_end;
+                    self.entries.swap(kept, at);
+                    kept = kept.saturating_add(1);
+                }
+                None => {
+                    self.used_bytes = self.used_bytes.saturating_sub(range.len().saturating_add(self.entry_overhead))
+                }
+            }
+        }
+        self.entries.truncate(kept);
+        self.names.truncate(kept_end);
+    }
+
     /// The entries, in order.
     pub fn iter(&self) -> impl Iterator<Item = DirEntry<'_>> {
         let mut start = 0;
@@ -149,5 +179,39 @@ impl DirBatch {
 impl fmt::Debug for DirBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &[u8], number: u64) -> DirEntry<'_> {
+        DirEntry { name: Name::new(name).unwrap(), ino: number, file_type: FileType::File, cookie: Cookie(number) }
+    }
+
+    fn shown(batch: &DirBatch) -> String {
+        batch.iter().map(|entry| format!("{}={}@{} ", entry.name, entry.ino, entry.cookie.get())).collect()
+    }
+
+    #[test]
+    fn fills_to_the_brim_and_always_takes_one() {
+        let mut batch = DirBatch::with_max_bytes(50, 24);
+        assert!(batch.push(entry(b"one", 1)) && batch.push(entry(b"two", 2)));
+        assert!(!batch.push(entry(b"three", 3)), "54 of 50 bytes are filled");
+        batch.reset_max_bytes(0);
+        assert!(batch.push(entry(b"one", 1)) && !batch.push(entry(b"two", 2)));
+    }
+
+    #[test]
+    fn editing_renumbers_and_drops_only_from_start() {
+        let mut batch = DirBatch::with_max_entries(5);
+        for (name, number) in [(&b"keep"[..], 1), (b"drop", 2), (b"x", 3), (b"drop", 4), (b"last", 5)] {
+            assert!(batch.push(entry(name, number)));
+        }
+        batch.edit_from(1, |entry| (entry.name.as_bytes() != b"drop").then_some(entry.ino + 10));
+        assert_eq!(shown(&batch), "keep=1@1 x=13@3 last=15@5 ");
+        assert!(batch.push(entry(b"more", 6)));
+        assert_eq!(shown(&batch), "keep=1@1 x=13@3 last=15@5 more=6@6 ");
     }
 }

@@ -23,6 +23,13 @@ impl NodeRef {
         Self { fs, node: entry.node, file_type: entry.file_type, counted: true }
     }
 
+    /// The root, which needs no reference.
+    #[must_use]
+    pub fn root(fs: Arc<dyn FileSystem>) -> Self {
+        let node = fs.root();
+        Self { fs, node, file_type: FileType::Dir, counted: false }
+    }
+
     /// Looks `name` up in `dir`.
     ///
     /// # Errors

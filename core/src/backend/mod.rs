@@ -1,0 +1,3 @@
+//! Filesystems over one store each.
+
+pub mod mem;

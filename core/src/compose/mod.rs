@@ -1,0 +1,5 @@
+//! Filesystems made of filesystems.
+
+pub mod overlay;
+
+pub use self::overlay::Overlay;

@@ -55,19 +55,13 @@ pub(crate) fn in_path_order<E>(
     failed: impl Fn(&[u8], mountless::error::Error) -> E,
 ) -> std::result::Result<(), E> {
     visit(top_path, top, top_type)?;
-    let mut path = match top_path {
-        b"/" => Vec::new(),
-        path => path.to_vec(),
-    };
-    let top = |content| Todo {
-        path_len: path.len(),
-        key: Box::from(&b"/"[..]),
-        node: top,
-        file_type: top_type,
-        content,
-        counted: false,
-    };
-    let mut todo: Vec<Todo> = if top_type.is_dir() { vec![top(true)] } else { Vec::new() };
+    // The root's path is only its slash.
+    let mut path = if top_path == b"/" { Vec::new() } else { top_path.to_vec() };
+    let mut todo = Vec::new();
+    if top_type.is_dir() {
+        let key = Box::from(&b"/"[..]);
+        todo.push(Todo { path_len: path.len(), key, node: top, file_type: top_type, content: true, counted: false });
+    }
     while let Some(next) = todo.pop() {
         path.truncate(next.path_len);
         path.extend_from_slice(&next.key);

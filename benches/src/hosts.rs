@@ -45,7 +45,7 @@ pub fn theirs(dir: &Path) -> wasmtime::Result<Guest<WasiP1Ctx>> {
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p1::add_to_linker_sync(&mut linker, |wasi: &mut WasiP1Ctx| wasi)?;
     let mut builder = WasiCtxBuilder::new();
-    builder.allow_blocking_current_thread(true).preopened_dir(dir, "/", FsPerms::all())?;
+    builder.allow_blocking_current_thread(true).preopened_dir(dir, "/", FsPerms::ReadWrite)?;
     let mut store = Store::new(&engine, builder.build_p1());
     let instance = linker.instantiate(&mut store, &module(&engine)?)?;
     Ok(Guest { store, instance })

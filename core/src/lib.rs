@@ -4,12 +4,11 @@
 //! process that asks: no root, no mount, no extraction. Files are read straight from the image's own bytes; changes go
 //! to an upper layer.
 //!
-//! ```
+//! ```no_run
 //! use mountless::{Namespace, Stack};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # std::env::set_current_dir("..")?;
-//! let fs = Stack::open(["examples/demo.cpio.gz"])?.with_memory_upper()?; // nothing is extracted
+//! let fs = Stack::open(["base.cpio.gz"])?.with_memory_upper()?; // nothing is extracted
 //! let ns = Namespace::new(fs);
 //! ns.write("/etc/motd", b"hello")?; // the image itself never changes
 //! assert_eq!(ns.read("/etc/motd")?, b"hello");
@@ -27,8 +26,8 @@
 //!
 //! # Nodes
 //! Below the walk there is one interface, [`fs::FileSystem`]: nodes with 64-bit ids, single names, explicit offsets.
-//! Every image, [memory](backend::mem), [host directories](backend::host) and the [overlay](compose::Overlay) implement
-//! it, and so can you; [`conformance`] is the suite to try an implementation on.
+//! Every image, [memory](backend::mem), host directories and the [overlay](compose::Overlay) implement
+//! it, and so can you.
 //!
 //! # Errors and untrusted bytes
 //! Every [`Error`] has an [`Errno`]; damage in an image is a typed [`Corrupt`](error::Corrupt) with the byte offset. Any

@@ -7,7 +7,7 @@ use mountless::attr::FileType;
 use mountless::errno::Errno;
 use mountless::fs::Cookie;
 
-use super::abi::{self, DIRENT_LEN, Ptr};
+use super::abi::{self, Ptr};
 use super::{CallResult, Process};
 
 /// Cookies below the entries' own: for `.` and `..`.

@@ -1,0 +1,142 @@
+//! What one run is given.
+
+use std::time::Duration;
+
+use mountless::namespace::Namespace;
+use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::cli::{StdinStream, StdoutStream};
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
+
+use super::RunError;
+use crate::p1::WasiP1;
+
+/// Standard input.
+#[derive(Default)]
+pub enum Stdin {
+    /// At its end.
+    #[default]
+    Empty,
+    /// The process's own.
+    Inherit,
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// Anything that wasmtime-wasi takes.
+    Stream(Box<dyn StdinStream + Sync>),
+}
+
+/// Standard output or error.
+#[derive(Default)]
+pub enum Output {
+    /// Swallowed.
+    #[default]
+    Discard,
+    /// The process's own.
+    Inherit,
+    /// Anything that wasmtime-wasi takes, for example a clone of a `MemoryOutputPipe`.
+    Stream(Box<dyn StdoutStream + Sync>),
+}
+
+/// A directory for the guest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Preopen {
+    /// The guest's name for it.
+    pub name: String,
+    /// Where it is in the namespace.
+    pub path: String,
+}
+
+/// What one run is given.
+///
+/// # The working directory
+/// Preview 1 has none. Guests start where they believe to be: at `/` with wasi-libc, in `$PWD` with Go. With a
+/// [`workdir`](Self::workdir), `PWD` is set and the directory is also the first preopen, under the name `.`, for guests
+/// that resolve relative paths against the first preopen or one of that name. wasi-libc takes `.` and `/` for one name
+/// and the later preopen for the better, so that absolute paths stay right, and relative ones start at `/`.
+pub struct RunOptions {
+    /// Arguments, the program's name first.
+    pub args: Vec<String>,
+    /// Environment: names and values.
+    pub env: Vec<(String, String)>,
+    /// Directories, from descriptor 3 on; `/` as itself, if nothing is said.
+    pub preopens: Vec<Preopen>,
+    /// Where the guest should be: an absolute path.
+    pub workdir: Option<String>,
+    /// The run ends after this time, computing or waiting.
+    pub timeout: Option<Duration>,
+    /// Largest size of the guest's memory, in bytes.
+    pub memory_max: Option<usize>,
+    /// Standard input.
+    pub stdin: Stdin,
+    /// Standard output.
+    pub stdout: Output,
+    /// Standard error.
+    pub stderr: Output,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            args: Vec::new(),
+            env: Vec::new(),
+            preopens: vec![Preopen { name: "/".to_owned(), path: "/".to_owned() }],
+            workdir: None,
+            timeout: None,
+            memory_max: None,
+            stdin: Stdin::default(),
+            stdout: Output::default(),
+            stderr: Output::default(),
+        }
+    }
+}
+
+impl core::fmt::Debug for RunOptions {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("RunOptions")
+            .field("args", &self.args)
+            .field("env", &self.env)
+            .field("preopens", &self.preopens)
+            .field("workdir", &self.workdir)
+            .field("timeout", &self.timeout)
+            .field("memory_max", &self.memory_max)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RunOptions {
+    pub(super) fn into_wasi(self, namespace: &Namespace) -> Result<WasiP1, RunError> {
+        let mut ctx = WasiCtxBuilder::new();
+        ctx.args(&self.args);
+        ctx.envs(&self.env);
+        match self.stdin {
+            Stdin::Empty => &mut ctx,
+            Stdin::Inherit => ctx.inherit_stdin(),
+            Stdin::Bytes(bytes) => ctx.stdin(MemoryInputPipe::new(bytes)),
+            Stdin::Stream(stream) => ctx.stdin(stream),
+        };
+        match self.stdout {
+            Output::Discard => &mut ctx,
+            Output::Inherit => ctx.inherit_stdout(),
+            Output::Stream(stream) => ctx.stdout(stream),
+        };
+        match self.stderr {
+            Output::Discard => &mut ctx,
+            Output::Inherit => ctx.inherit_stderr(),
+            Output::Stream(stream) => ctx.stderr(stream),
+        };
+        let workdir = self.workdir.filter(|dir| dir.bytes().any(|byte| byte != b'/'));
+        if let Some(dir) = &workdir
+            && !self.env.iter().any(|(name, _)| name == "PWD")
+        {
+            ctx.env("PWD", dir);
+        }
+
+        let mut wasi = WasiP1::new(namespace.clone(), ctx.build());
+        let workdir = workdir.map(|path| Preopen { name: ".".to_owned(), path });
+        for Preopen { name, path } in workdir.into_iter().chain(self.preopens) {
+            if let Err(source) = wasi.preopen(&name, &path) {
+                return Err(RunError::Preopen { name, path, source });
+            }
+        }
+        Ok(wasi)
+    }
+}

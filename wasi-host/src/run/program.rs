@@ -1,0 +1,91 @@
+//! A program: compiled, linked and known to have something to call.
+
+use wasmtime::{Engine, InstancePre, Linker, Module};
+
+use super::{Guest, RunError};
+use crate::p1::check_imports;
+
+/// A program, ready to be run any number of times, by several threads at once. It is cheap to clone.
+#[derive(Clone)]
+pub struct Program {
+    linked: InstancePre<Guest>,
+    entry: &'static str,
+}
+
+impl core::fmt::Debug for Program {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Program").field("entry", &self.entry).finish_non_exhaustive()
+    }
+}
+
+impl Program {
+    pub(super) fn compile(engine: &Engine, linker: &Linker<Guest>, wasm: &[u8]) -> Result<Self, RunError> {
+        match wasm {
+            [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => {}
+            [0, b'a', b's', b'm', _, _, 1, 0, ..] => return Err(RunError::Component),
+            _ => return Err(RunError::NotWasm { found: describe(wasm) }),
+        }
+        let module = Module::from_binary(engine, wasm).map_err(RunError::Compile)?;
+        check_imports(&module).map_err(RunError::Link)?;
+        // A reactor's `_initialize` is all there is to run when it has no `_start`.
+        let is_function = |name: &&'static str| module.get_export(name).is_some_and(|export| export.func().is_some());
+        let entry = ["_start", "_initialize"].into_iter().find(is_function).ok_or(RunError::NoEntry)?;
+        let linked = linker.instantiate_pre(&module).map_err(RunError::Link)?;
+        Ok(Self { linked, entry })
+    }
+
+    pub(super) const fn linked(&self) -> &InstancePre<Guest> {
+        &self.linked
+    }
+
+    pub(super) const fn entry(&self) -> &'static str {
+        self.entry
+    }
+}
+
+/// What bytes seem to be that are no module.
+fn describe(bytes: &[u8]) -> String {
+    let text = || core::str::from_utf8(bytes).ok().map(str::trim_start);
+    match bytes {
+        [] => "the file is empty".to_owned(),
+        [0x7f, b'E', b'L', b'F', ..] => {
+            "it is an ELF executable; programs must be compiled to WebAssembly (wasm32-wasip1)".to_owned()
+        }
+        [b'M', b'Z', ..] => "it is a Windows executable; programs must be compiled to WebAssembly".to_owned(),
+        [b'#', b'!', ..] => "it is a script; run its interpreter, compiled to WebAssembly, with the script".to_owned(),
+        [0x1f, 0x8b, ..] => "it is compressed with gzip; decompress it first".to_owned(),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "it is compressed with zstd; decompress it first".to_owned(),
+        [0, b'a', b's', b'm', version @ ..] => match version.first_chunk::<4>() {
+            Some(version) => format!("its version is {}, not 1", u32::from_le_bytes(*version)),
+            None => format!("it is cut off after {} bytes", bytes.len()),
+        },
+        _ if text().is_some_and(|text| text.starts_with("(module") || text.starts_with("(component")) => {
+            "it is WebAssembly's text format; convert it with wat2wasm or wasm-tools first".to_owned()
+        }
+        _ => {
+            let hex: Vec<_> = bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+            format!("it starts with the bytes {}, not with 00 61 73 6d", hex.join(" "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_the_bytes_are() {
+        for (bytes, found) in [
+            (&b""[..], "empty"),
+            (b"\x7fELF\x02\x01", "ELF executable"),
+            (b"#!/bin/sh\n", "script"),
+            (b"  (module)", "text format"),
+            (b"\x1f\x8b\x08", "gzip"),
+            (b"\0asm", "cut off after 4 bytes"),
+            (b"\0asm\x02\0\0\0", "version is 2"),
+            (b"\x01\x02", "01 02"),
+        ] {
+            assert!(describe(bytes).contains(found), "{}", describe(bytes));
+        }
+    }
+}

@@ -91,7 +91,6 @@ pub(crate) fn patiently<T>(what: &str, work: impl FnOnce() -> T) -> T {
 
 /// Something in an image, as named on the command line.
 pub(crate) struct Target {
-    pub(crate) image: Image,
     /// As it was given.
     shown: OsString,
     /// Absolute, without a slash at the end; the root is `/`.
@@ -110,7 +109,7 @@ impl Target {
             Some(last) => path.get(..=last).unwrap_or_default().to_vec(),
             None => b"/".to_vec(),
         };
-        Ok(Self { image, shown: argument.to_owned(), path, location })
+        Ok(Self { shown: argument.to_owned(), path, location })
     }
 
     /// A failure about this target.

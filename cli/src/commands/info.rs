@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use mountless::attr::FileType;
 use mountless::backend::archive::ArchiveReport;
 use mountless::error::Error;
-use mountless::fs::FileSystem as _;
 use mountless::limits::SKIPPED_KEPT_MAX;
 use mountless::name::escape;
 use mountless::open::ImageFacts;

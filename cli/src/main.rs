@@ -1,2 +1,94 @@
-//! x
-fn main() {}
+//! `mountless`: opens, inspects and runs filesystem images without mounting them.
+//!
+//! Thin over the libraries: a command parses its arguments, calls them, and prints. Results go to stdout, everything
+//! else to stderr; one [`Failure`](failure::Failure) carries what went wrong and the exit code.
+
+mod commands;
+mod failure;
+mod image;
+mod json;
+mod output;
+mod record;
+mod size;
+mod walk;
+
+use std::process::ExitCode;
+
+use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Opens filesystem images as one tree inside this process, and runs WASI programs on it: no root, no mount, no
+/// extraction, no daemon.
+#[derive(Debug, Parser)]
+#[command(name = "mountless", version, after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Says more on stderr; twice and thrice for even more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+const EXIT_CODES: &str = "\
+An IMAGE is [FORMAT:]LOCATION, FORMAT being `cpio` or `dir`; without one the bytes tell. `-` is standard input.
+A path inside it is written IMAGE:/PATH.
+
+Exit codes: 0 done; 1 a path inside the image, or something else, is not there or not possible; 2 an image that cannot
+be read, or a command line that makes no sense. `run` has its own, see `mountless run --help`.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(commands::run::Args),
+    Ls(commands::ls::Args),
+    Tree(commands::tree::Args),
+    Cat(commands::cat::Args),
+    Stat(commands::stat::Args),
+    Find(commands::find::Args),
+    Info(commands::info::Args),
+}
+
+fn main() -> ExitCode {
+    let matches = Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match matches {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    log_to_stderr(cli.verbose);
+    let done = match cli.command {
+        Command::Run(args) => commands::run::run(args),
+        Command::Ls(args) => commands::ls::run(&args),
+        Command::Tree(args) => commands::tree::run(&args),
+        Command::Cat(args) => commands::cat::run(&args),
+        Command::Stat(args) => commands::stat::run(&args),
+        Command::Find(args) => commands::find::run(&args),
+        Command::Info(args) => commands::info::run(&args),
+    };
+    done.unwrap_or_else(|failure| failure.report())
+}
+
+/// Help and versions are results; mistakes are not, and of `run` they have the code of its own failures.
+fn usage(error: &clap::Error) -> ExitCode {
+    // OK to ignore: there is nowhere left to say it.
+    let _ = error.print();
+    match error.use_stderr() {
+        false => ExitCode::SUCCESS,
+        true if std::env::args_os().nth(1).is_some_and(|command| command == "run") => {
+            ExitCode::from(commands::run::EXIT_FAILED)
+        }
+        true => ExitCode::from(failure::EXIT_UNREADABLE),
+    }
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = ["warn", "info", "debug"].get(usize::from(verbose)).unwrap_or(&"trace");
+    let default = format!("error,mountless={level},mountless_wasi={level}");
+    let filter = EnvFilter::try_from_env("MOUNTLESS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(output::colour(&std::io::stderr()))
+        .with_target(false)
+        .without_time()
+        .init();
+}

@@ -1,1 +1,28 @@
-//! x
+//! What the cross-crate tests share: trees and archives to test with, real guests, and the reference host.
+#![allow(clippy::missing_panics_doc, clippy::unwrap_used, clippy::expect_used, reason = "everything here serves tests")]
+
+pub mod archive;
+pub mod python;
+pub mod reference;
+
+use std::fs;
+use std::path::Path;
+
+/// The module compiled from `tests/guests/NAME.c`.
+#[must_use]
+pub fn c_guest(name: &str) -> std::path::PathBuf {
+    xtask::guests::c_program(name).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Writes a file below `dir`, with the directories above it.
+pub fn put(dir: &Path, path: &str, content: impl AsRef<[u8]>) {
+    let path = dir.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+/// The tree that `files.c` works on.
+pub fn put_files_tree(dir: &Path) {
+    put(dir, "etc/motd", "welcome\n");
+    put(dir, "share/doc", "doc\n");
+}

@@ -1,0 +1,177 @@
+//! `mountless info`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use mountless::attr::FileType;
+use mountless::backend::archive::ArchiveReport;
+use mountless::error::Error;
+use mountless::limits::SKIPPED_KEPT_MAX;
+use mountless::name::escape;
+use mountless::open::ImageFacts;
+
+use crate::failure::Result;
+use crate::image::{Image, OpenArgs, open_image, unreadable};
+use crate::json::Object;
+use crate::{output, walk};
+
+/// Tells what an image is: format, parts, compression, counts and sizes, and what was left out
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+With --json each line is an object with: image, format, stored_bytes, nodes (count by type), content_bytes, and for
+archives unpacked_bytes, entries, trailers, parts (offset, bytes, within, compression, unpacked_bytes, entries),
+skipped_count, skipped (path, part, offset, reason) and stopped.
+
+Exit codes: 0 all could be read; 2 one could not.
+
+Example:
+  mountless info initrd.img")]
+pub(crate) struct Args {
+    /// Images
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<OsString>,
+
+    /// Prints one JSON object a line
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    open: OpenArgs,
+}
+
+/// Counts over a tree.
+#[derive(Default)]
+struct Counts {
+    by_type: BTreeMap<FileType, u64>,
+    content_bytes: u64,
+}
+
+pub(crate) fn run(args: &Args) -> Result {
+    let mut out = output::stdout();
+    let mut worst = ExitCode::SUCCESS;
+    for name in &args.images {
+        match open_image(name, args.open).and_then(|image| Ok((count(&image)?, image.facts))) {
+            Ok((counts, facts)) if args.json => write_json(&mut out, &name.to_string_lossy(), &facts, &counts)?,
+            Ok((counts, facts)) => show(&mut out, &name.to_string_lossy(), &facts, &counts)?,
+            // The others are told all the same.
+            Err(failure) => {
+                out.flush()?;
+                worst = failure.report();
+            }
+        }
+    }
+    out.flush()?;
+    Ok(worst)
+}
+
+fn count(image: &Image) -> Result<Counts> {
+    let root = image.namespace.root();
+    let mut counts = Counts::default();
+    let visit = |_: &[u8], node, file_type| {
+        let attr = root.fs().attr(node)?;
+        let count = counts.by_type.entry(file_type).or_default();
+        *count = count.saturating_add(1);
+        if file_type == FileType::File {
+            counts.content_bytes = counts.content_bytes.saturating_add(attr.size);
+        }
+        Ok::<(), Error>(())
+    };
+    walk::in_path_order(root.fs(), root.node(), FileType::Dir, b"/", visit, |_, error| error)
+        .map_err(|error| unreadable(&error))?;
+    Ok(counts)
+}
+
+fn show(out: &mut impl Write, name: &str, facts: &ImageFacts, counts: &Counts) -> io::Result<()> {
+    writeln!(out, "{name}")?;
+    writeln!(out, "  format   {}", facts.format)?;
+    if facts.stored_len > 0 {
+        writeln!(out, "  size     {} bytes", facts.stored_len)?;
+    }
+    let kinds: Vec<_> = counts.by_type.iter().map(|(kind, count)| format!("{count} {}", kind.word())).collect();
+    writeln!(out, "  nodes    {}", kinds.join(", "))?;
+    writeln!(out, "  content  {} bytes in files", counts.content_bytes)?;
+    let Some(report) = &facts.archive else { return Ok(()) };
+    writeln!(out, "  archive  {} entries, {} bytes when decompressed", report.entries, report.unpacked_len)?;
+    for (at, part) in report.parts.iter().enumerate() {
+        let compression = part.compression.map_or("plain", |compression| compression.name());
+        let within = part.within.map(|within| format!(" of part {within}, decompressed")).unwrap_or_default();
+        write!(out, "  part {at:<3} {compression}, {} bytes at byte {}{within}", part.len, part.offset)?;
+        writeln!(out, ", {} decompressed, {} entries", part.unpacked_len, part.entries)?;
+    }
+    for skipped in &report.skipped {
+        writeln!(out, "  skipped  {skipped}")?;
+    }
+    if let Some(more) = report.skipped_count.checked_sub(SKIPPED_KEPT_MAX as u64).filter(|more| *more > 0) {
+        writeln!(out, "  skipped  {more} more")?;
+    }
+    if let Some(stopped) = &report.stopped {
+        writeln!(out, "  stopped  {stopped}")?;
+    }
+    Ok(())
+}
+
+fn write_json(out: &mut impl Write, name: &str, facts: &ImageFacts, counts: &Counts) -> io::Result<()> {
+    let mut object = Object::begin(out)?;
+    object.text("image", name)?;
+    object.text("format", facts.format)?;
+    object.number("stored_bytes", facts.stored_len)?;
+    let mut nodes = Object::begin(object.key("nodes")?)?;
+    for (kind, count) in &counts.by_type {
+        nodes.number(kind.word(), count)?;
+    }
+    nodes.end()?;
+    object.number("content_bytes", counts.content_bytes)?;
+    if let Some(report) = &facts.archive {
+        write_archive(&mut object, report)?;
+    }
+    object.end()?;
+    out.write_all(b"\n")
+}
+
+fn write_archive(object: &mut Object<'_, impl Write>, report: &ArchiveReport) -> io::Result<()> {
+    object.number("unpacked_bytes", report.unpacked_len)?;
+    object.number("entries", report.entries)?;
+    object.number("trailers", report.trailers)?;
+    array(object.key("parts")?, &report.parts, |part, object| {
+        object.number("offset", part.offset)?;
+        object.number("bytes", part.len)?;
+        if let Some(within) = part.within {
+            object.number("within", within)?;
+        }
+        if let Some(compression) = part.compression {
+            object.text("compression", compression.name())?;
+        }
+        object.number("unpacked_bytes", part.unpacked_len)?;
+        object.number("entries", part.entries)
+    })?;
+    object.number("skipped_count", report.skipped_count)?;
+    array(object.key("skipped")?, &report.skipped, |skipped, object| {
+        object.text("path", escape(&skipped.name))?;
+        object.number("part", skipped.part)?;
+        object.number("offset", skipped.offset)?;
+        object.text("reason", skipped.reason)
+    })?;
+    match &report.stopped {
+        Some(stopped) => object.text("stopped", stopped),
+        None => Ok(()),
+    }
+}
+
+fn array<W: Write, T>(
+    out: &mut W,
+    items: &[T],
+    mut write: impl FnMut(&T, &mut Object<'_, W>) -> io::Result<()>,
+) -> io::Result<()> {
+    out.write_all(b"[")?;
+    for (at, item) in items.iter().enumerate() {
+        if at > 0 {
+            out.write_all(b",")?;
+        }
+        let mut object = Object::begin(out)?;
+        write(item, &mut object)?;
+        object.end()?;
+    }
+    out.write_all(b"]")
+}

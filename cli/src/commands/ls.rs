@@ -1,0 +1,139 @@
+//! `mountless ls`.
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use mountless::attr::FileType;
+use mountless::fs::FileSystem;
+use mountless::name::escape;
+use mountless::namespace::Follow;
+
+use crate::failure::Result;
+use crate::image::{OpenArgs, Target};
+use crate::json::Object;
+use crate::output::{self, Out, Styled};
+use crate::record::{Mode, Moment, Record};
+use crate::walk::{Child, children};
+
+/// Lists directories
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+With --json each line is an object with the fields that `mountless find --json` has.
+
+Examples:
+  mountless ls base.cpio.gz
+  mountless ls -l base.cpio.gz:/etc base.cpio.gz:/bin/sh")]
+pub(crate) struct Args {
+    /// Directories, or single files, in images
+    #[arg(required = true, value_name = "IMAGE[:/PATH]")]
+    paths: Vec<OsString>,
+
+    /// Shows kind, mode, links, owner, size, time and link targets
+    #[arg(short, long)]
+    long: bool,
+
+    /// Shows names that begin with a dot too
+    #[arg(short, long)]
+    all: bool,
+
+    /// Prints one JSON object a line, for all names
+    #[arg(long, conflicts_with = "long")]
+    json: bool,
+
+    #[command(flatten)]
+    open: OpenArgs,
+}
+
+/// A line of the listing.
+struct Row {
+    name: Box<[u8]>,
+    record: Record,
+}
+
+pub(crate) fn run(args: &Args) -> Result {
+    let mut out = output::stdout();
+    let colour = output::colour(&io::stdout());
+    for (at, path) in args.paths.iter().enumerate() {
+        let target = Target::find(path, args.open, Follow::Yes)?;
+        let fs = target.location.fs();
+        let is_dir = target.location.file_type().is_dir();
+        let rows = if is_dir { rows_of(fs, &target, args) } else { one_row(fs, &target) };
+        let rows = rows.map_err(|error| target.failed(&error))?;
+        if args.json {
+            let top = if is_dir { &*target.path } else { b"" };
+            write_json(&mut out, top, &rows)?;
+            continue;
+        }
+        if args.paths.len() > 1 && is_dir {
+            writeln!(out, "{}{}:", if at > 0 { "\n" } else { "" }, path.to_string_lossy())?;
+        }
+        if args.long {
+            write_long(&mut out, &rows, colour)?;
+        } else {
+            for row in &rows {
+                writeln!(out, "{}", name(row, colour))?;
+            }
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn rows_of(fs: &dyn FileSystem, target: &Target, args: &Args) -> mountless::error::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for Child { name, node, .. } in children(fs, target.location.node())? {
+        if args.all || args.json || !name.starts_with(b".") {
+            rows.push(Row { name, record: Record::read(fs, node, false)? });
+        }
+        fs.forget(node, 1);
+    }
+    Ok(rows)
+}
+
+fn one_row(fs: &dyn FileSystem, target: &Target) -> mountless::error::Result<Vec<Row>> {
+    let record = Record::read(fs, target.location.node(), false)?;
+    Ok(vec![Row { name: target.path.as_slice().into(), record }])
+}
+
+fn name(row: &Row, colour: bool) -> impl std::fmt::Display {
+    Styled(output::of_type(colour, row.record.attr.file_type), escape(&row.name))
+}
+
+fn write_json(out: &mut Out, top: &[u8], rows: &[Row]) -> io::Result<()> {
+    let slash = if top.ends_with(b"/") || top.is_empty() { &b""[..] } else { b"/" };
+    for Row { name, record } in rows {
+        let mut object = Object::begin(out)?;
+        record.write_json(&mut object, &[top, slash, name].concat())?;
+        object.end()?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+fn write_long(out: &mut Out, rows: &[Row], colour: bool) -> io::Result<()> {
+    let columns = |row: &Row| {
+        let attr = &row.record.attr;
+        let size = match (attr.rdev, attr.file_type) {
+            (Some(device), _) => format!("{},{}", device.major, device.minor),
+            (None, FileType::File | FileType::Symlink) => attr.size.to_string(),
+            (None, _) => "-".to_owned(),
+        };
+        [attr.nlink.to_string(), attr.uid.to_string(), attr.gid.to_string(), size]
+    };
+    let table: Vec<_> = rows.iter().map(columns).collect();
+    let width = |column: usize| table.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
+    let widths = [width(0), width(1), width(2), width(3)];
+    for (row, columns) in rows.iter().zip(&table) {
+        write!(out, "{}", Mode(&row.record.attr))?;
+        for (text, width) in columns.iter().zip(widths) {
+            write!(out, " {text:>width$}")?;
+        }
+        write!(out, " {} {}", Moment(row.record.attr.mtime), name(row, colour))?;
+        match &row.record.target {
+            Some(target) => writeln!(out, " -> {}", escape(target))?,
+            None => writeln!(out)?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! What went wrong, in the words for a person, with the exit code for a program.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::output;
+
+/// Something is not there, or not possible.
+pub(crate) const EXIT_FAILED: u8 = 1;
+/// An image that cannot be read.
+pub(crate) const EXIT_UNREADABLE: u8 = 2;
+
+/// What every command returns.
+pub(crate) type Result<T = ExitCode> = std::result::Result<T, Failure>;
+
+/// Why a command stops.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    /// `WHAT: WHERE: WHY`; empty for the reader of a pipe that has gone, who does not want to hear about it.
+    message: String,
+    /// What to do next.
+    next: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), next: None }
+    }
+
+    /// An image that cannot be read; `error` names it.
+    pub(crate) fn unreadable(error: &mountless::error::Error) -> Self {
+        Self::new(EXIT_UNREADABLE, format!("cannot read image: {error}"))
+    }
+
+    #[must_use]
+    pub(crate) fn next(self, next: impl Into<String>) -> Self {
+        Self { next: Some(next.into()), ..self }
+    }
+
+    /// The same, for a command that has another code for it.
+    #[must_use]
+    pub(crate) fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
+    /// Says it on stderr.
+    pub(crate) fn report(self) -> ExitCode {
+        if !self.message.is_empty() {
+            output::complain(&self.message, self.next.as_deref());
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// Standard output is the only thing that commands do I/O on themselves.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::new(0, ""),
+            _ => Self::new(EXIT_FAILED, format!("cannot write: standard output: {error}")),
+        }
+    }
+}

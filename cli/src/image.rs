@@ -1,0 +1,142 @@
+//! Images on the command line: opening them, and finding what is in them.
+
+use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use clap::Args;
+use mountless::errno::Errno;
+use mountless::error::Error;
+use mountless::name::escape;
+use mountless::namespace::{Follow, Location, Namespace};
+use mountless::open::{ImageFacts, ImageRef, OpenOptions, open, split_path};
+
+use crate::failure::{EXIT_FAILED, Failure, Result};
+use crate::size::Size;
+
+/// How to open images.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct OpenArgs {
+    /// Most bytes that an image may decompress to, for example 512M or 16GiB [default: 4GiB]
+    #[arg(long, value_name = "SIZE")]
+    max_unpacked: Option<Size>,
+
+    /// Gives the tree that Linux would boot with, even where an initial RAM filesystem is damaged
+    #[arg(long)]
+    as_linux: bool,
+}
+
+impl OpenArgs {
+    pub(crate) fn options(self) -> OpenOptions {
+        let default = OpenOptions::default();
+        OpenOptions {
+            max_unpacked: self.max_unpacked.map_or(default.max_unpacked, |Size(bytes)| bytes),
+            as_linux: self.as_linux,
+            ..default
+        }
+    }
+}
+
+/// An open image and its tree.
+pub(crate) struct Image {
+    pub(crate) namespace: Namespace,
+    pub(crate) facts: ImageFacts,
+}
+
+/// Opens an image.
+pub(crate) fn open_image(reference: &OsStr, args: OpenArgs) -> Result<Image> {
+    let options = args.options();
+    let opened = patiently(&reference.to_string_lossy(), || open(&ImageRef::parse(reference), &options));
+    let image = opened.map_err(|error| unreadable(&error))?;
+    Ok(Image { namespace: Namespace::new(Arc::clone(&image.fs)), facts: image.facts })
+}
+
+/// Why an image cannot be read, and what to do about it.
+pub(crate) fn unreadable(error: &Error) -> Failure {
+    let failure = Failure::unreadable(error);
+    match error.errno() {
+        Errno::NotFound => failure.next("check the name; `-` reads standard input"),
+        Errno::Access => failure.next("check the permissions of the file and of the directories above it"),
+        Errno::FileTooBig => failure.next("raise the limit with --max-unpacked SIZE if you trust the image"),
+        Errno::Io if error.corrupt().is_some() => {
+            failure.next("compare the file with its source; --as-linux shows what Linux would boot with")
+        }
+        _ => failure,
+    }
+}
+
+/// Does what may take long, with a sign of life on a terminal from the second second on.
+pub(crate) fn patiently<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    if !std::io::stderr().is_terminal() {
+        return work();
+    }
+    let (done, waiting) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if waiting.recv_timeout(Duration::from_secs(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let spinner = indicatif::ProgressBar::new_spinner().with_message(format!("opening {what}"));
+                spinner.enable_steady_tick(Duration::from_millis(100));
+                // Ends when the sender is dropped.
+                let _ = waiting.recv();
+                spinner.finish_and_clear();
+            }
+        });
+        let result = work();
+        drop(done);
+        result
+    })
+}
+
+/// Something in an image, as named on the command line.
+pub(crate) struct Target {
+    /// As it was given.
+    shown: OsString,
+    /// Absolute, without a slash at the end; the root is `/`.
+    pub(crate) path: Vec<u8>,
+    pub(crate) location: Location,
+}
+
+impl Target {
+    /// Opens the image of `IMAGE[:/PATH]` and finds the path.
+    pub(crate) fn find(argument: &OsStr, args: OpenArgs, follow: Follow) -> Result<Self> {
+        let (reference, path) = split_path(argument);
+        let image = open_image(reference, args)?;
+        let path = path.unwrap_or(b"/");
+        let location = image.namespace.locate(path, follow).map_err(|error| failed(argument, &error))?;
+        let path = match path.iter().rposition(|&byte| byte != b'/') {
+            Some(last) => path.get(..=last).unwrap_or_default().to_vec(),
+            None => b"/".to_vec(),
+        };
+        Ok(Self { shown: argument.to_owned(), path, location })
+    }
+
+    /// A failure about this target.
+    pub(crate) fn failed(&self, error: &Error) -> Failure {
+        failed(&self.shown, error)
+    }
+
+    /// A failure about something below it.
+    pub(crate) fn failed_at(&self, path: &[u8], error: &Error) -> Failure {
+        let (reference, _) = split_path(&self.shown);
+        failed_text(&format!("{}:{}", reference.to_string_lossy(), escape(path)), error)
+    }
+}
+
+fn failed(argument: &OsStr, error: &Error) -> Failure {
+    failed_text(&argument.to_string_lossy(), error)
+}
+
+fn failed_text(argument: &str, error: &Error) -> Failure {
+    if error.corrupt().is_some() {
+        return Failure::new(crate::failure::EXIT_UNREADABLE, format!("cannot read image: {argument}: {error}"));
+    }
+    let failure = Failure::new(EXIT_FAILED, format!("cannot read: {argument}: {error}"));
+    match error.errno() {
+        Errno::NotFound => failure.next("`mountless find IMAGE` lists all paths"),
+        Errno::IsDir => failure.next("`mountless ls` lists a directory"),
+        Errno::Loop => failure.next("`mountless ls -l` shows where symbolic links lead"),
+        _ => failure,
+    }
+}

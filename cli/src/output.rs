@@ -1,0 +1,55 @@
+//! Where things are printed, and in which colours.
+
+use std::fmt;
+use std::io::{self, BufWriter, IsTerminal, StdoutLock};
+
+use anstyle::{AnsiColor, Style};
+use mountless::attr::FileType;
+
+/// Results: locked once and written in large pieces.
+pub(crate) type Out = BufWriter<StdoutLock<'static>>;
+
+pub(crate) fn stdout() -> Out {
+    BufWriter::with_capacity(64 << 10, io::stdout().lock())
+}
+
+/// Whether a stream shows colours: a terminal does, unless the user does not want them.
+pub(crate) fn colour(stream: &impl IsTerminal) -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Says on stderr what went wrong and what to do next.
+pub(crate) fn complain(message: &str, next: Option<&str>) {
+    let style = style_if(colour(&io::stderr()), AnsiColor::Red.on_default().bold());
+    eprintln!("{style}mountless:{style:#} {message}");
+    if let Some(next) = next {
+        eprintln!("  next: {next}");
+    }
+}
+
+/// The style of a name of this kind.
+pub(crate) fn of_type(colour: bool, file_type: FileType) -> Style {
+    let style = match file_type {
+        FileType::File => Style::new(),
+        FileType::Dir => AnsiColor::Blue.on_default().bold(),
+        FileType::Symlink => AnsiColor::Cyan.on_default(),
+        FileType::Whiteout => AnsiColor::Red.on_default(),
+        FileType::Char | FileType::Block | FileType::Fifo | FileType::Socket => AnsiColor::Yellow.on_default(),
+    };
+    style_if(colour, style)
+}
+
+fn style_if(colour: bool, style: Style) -> Style {
+    if colour { style } else { Style::new() }
+}
+
+/// Something in a style.
+pub(crate) struct Styled<T>(pub(crate) Style, pub(crate) T);
+
+impl<T: fmt::Display> fmt::Display for Styled<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(style, content) = self;
+        write!(f, "{style}{content}{style:#}")
+    }
+}

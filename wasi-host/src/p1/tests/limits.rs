@@ -2,8 +2,6 @@
 
 use super::*;
 
-const END: Ptr = MEMORY_LEN as Ptr;
-
 #[test]
 fn a_bad_pointer_changes_nothing() {
     let mut guest = Guest::new();

@@ -1,8 +1,10 @@
 //! Standard streams, arguments, clocks and waiting.
 
+use core::pin::Pin;
 use std::time::{Duration, Instant};
 
-use wasmtime_wasi::cli::AsyncStdinStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use wasmtime_wasi::cli::{AsyncStdinStream, IsTerminal, StdinStream};
 use wasmtime_wasi::p2::pipe::{ClosedOutputStream, MemoryInputPipe, MemoryOutputPipe};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock};
 
@@ -25,7 +27,7 @@ fn arguments_and_environment_are_laid_out() {
     assert_eq!((guest.u32_at(OUT), guest.u32_at(OUT + 4)), (2, 7));
     errno(guest.process.environ_get(&mut guest.memory, OUT, DATA)).unwrap();
     assert_eq!(&guest.memory[DATA as usize..DATA as usize + 7], b"A=1\0B=\0");
-    assert_eq!(errno(guest.process.args_get(&mut guest.memory, OUT, MEMORY_LEN as u32 - 10)), Err(Errno::Fault));
+    assert_eq!(errno(guest.process.args_get(&mut guest.memory, OUT, END - 10)), Err(Errno::Fault));
 }
 
 #[test]
@@ -116,9 +118,9 @@ fn event(of: u64, errno: u16, kind: u8, nbytes: u64, hangup: bool) -> Event {
 const EVENTS: Ptr = DATA + 0x1000;
 
 fn poll(guest: &mut Guest, subscriptions: &[On]) -> Result<Vec<Event>, Fail> {
-    for (index, on) in subscriptions.iter().enumerate() {
+    for (index, on) in (0_u32..).zip(subscriptions) {
         let mut raw = [0; 48];
-        raw[0..8].copy_from_slice(&(index as u64).to_le_bytes());
+        raw[0..8].copy_from_slice(&u64::from(index).to_le_bytes());
         match *on {
             On::Clock(id, nanos, absolute) => {
                 raw[16..20].copy_from_slice(&id.to_le_bytes());
@@ -130,9 +132,9 @@ fn poll(guest: &mut Guest, subscriptions: &[On]) -> Result<Vec<Event>, Fail> {
                 raw[16..20].copy_from_slice(&fd.to_le_bytes());
             }
         }
-        guest.put(DATA + 48 * index as u32, &raw);
+        guest.put(DATA + 48 * index, &raw);
     }
-    guest.process.poll_oneoff(&mut guest.memory, DATA, EVENTS, subscriptions.len() as u32, OUT)?;
+    guest.process.poll_oneoff(&mut guest.memory, DATA, EVENTS, u32::try_from(subscriptions.len()).unwrap(), OUT)?;
     Ok((0..guest.u32_at(OUT))
         .map(|index| {
             let at = (EVENTS + 32 * index) as usize;
@@ -222,14 +224,41 @@ fn input_from_another_thread_wakes_the_guest() {
     let writer = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(20));
         wasmtime_wasi::runtime::in_tokio(async move {
-            use core::pin::Pin;
-            use tokio::io::AsyncWrite;
             std::future::poll_fn(|cx| Pin::new(&mut ours).poll_write(cx, b"late")).await.unwrap();
         });
     });
     assert_eq!(guest.read(0, 100).unwrap(), b"late");
     writer.join().unwrap();
     assert_eq!(guest.read(0, 100).unwrap(), b"", "the other end is gone");
+}
+
+/// Input that is read by a task, which is started when the guest first reads.
+struct ByTask(std::sync::Mutex<Option<tokio::io::DuplexStream>>);
+
+impl IsTerminal for ByTask {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdinStream for ByTask {
+    fn async_stream(&self) -> Box<dyn AsyncRead + Send + Sync> {
+        Box::new(self.0.lock().unwrap().take().unwrap())
+    }
+}
+
+#[test]
+fn works_on_the_thread_of_a_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let (mut ours, theirs) = tokio::io::duplex(16);
+        std::future::poll_fn(|cx| Pin::new(&mut ours).poll_write(cx, b"early")).await.unwrap();
+        let mut guest = guest(|ctx| ctx.stdin(ByTask(std::sync::Mutex::new(Some(theirs)))));
+        assert_eq!(guest.read(0, 100).unwrap(), b"early");
+        drop(ours);
+        assert_eq!(guest.read(0, 100).unwrap(), b"");
+        assert_eq!(poll(&mut guest, &[On::Clock(1, 1, false)]).unwrap().len(), 1);
+    });
 }
 
 #[derive(Clone)]

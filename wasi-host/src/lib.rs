@@ -34,7 +34,16 @@
 //! - [`p1::add_to_linker`]: the same for modules on wasmtime.
 //! - [`run::Runner`]: engine, compilation cache, time limits; a program in, an [`run::Outcome`] out.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        reason = "tests"
+    )
+)]
 
 pub mod errno;
 pub mod host;

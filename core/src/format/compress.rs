@@ -139,6 +139,8 @@ pub enum Fed {
     Done(usize),
     /// The output is longer than the limit.
     LimitExceeded,
+    /// There is no memory for more output.
+    NoMemory,
 }
 
 /// Undoes one member of a gzip stream, piece by piece.
@@ -221,7 +223,9 @@ impl GzipMember {
             if out.capacity() == before {
                 // One byte more than the limit shows that there is more.
                 let room = limit.saturating_add(1).saturating_sub(before);
-                out.reserve_exact(before.max(STEP).min(room));
+                if out.try_reserve_exact(before.max(STEP).min(room)).is_err() {
+                    return Ok(Fed::NoMemory);
+                }
             }
             let rest = input.get(at..).unwrap_or_default();
             let status = self.inflate.decompress_vec(rest, out, FlushDecompress::None);
@@ -332,6 +336,7 @@ mod tests {
                 Fed::More(used) => at += used,
                 Fed::Done(used) => return Ok((out, at + used)),
                 Fed::LimitExceeded => return Ok((out, usize::MAX)),
+                Fed::NoMemory => panic!("out of memory"),
             }
         }
     }

@@ -168,6 +168,8 @@ impl TreeBuilder {
         self.note_first(path, link, Some(node));
         if let Some(node) = self.index.node_mut(node) {
             if !keeps_data {
+                // Linux writes over the old content of a second name without cutting it first, which shows only if the
+                // archive ends inside this data: old bytes would follow the new ones. Here zeros do.
                 node.content = Content::File { data, size };
             }
             set_owner(node, meta);
@@ -387,11 +389,10 @@ impl TreeBuilder {
     /// Remembers which node the first name of a key led to, so that the next name need not walk.
     fn note_first(&mut self, path: PathRef<'_>, key: Option<LinkKey>, node: Option<NodeIndex>) {
         let removals = self.index.removals();
-        if let Some(first) = key.and_then(|key| self.links.get_mut(&key)) {
-            if first.path == path.stored {
-                first.node = node;
-                first.removals = removals;
-            }
+        let first = key.and_then(|key| self.links.get_mut(&key)).filter(|first| first.path == path.stored);
+        if let Some(first) = first {
+            first.node = node;
+            first.removals = removals;
         }
     }
 

@@ -17,6 +17,7 @@ use super::{ArchiveOptions, ArchiveReport, LimitExceeded, Part, SkipReason, Skip
 use crate::attr::{Device, FileType};
 use crate::checked::{min_len, to_u64, to_usize};
 use crate::clock::Timestamp;
+use crate::errno::Errno;
 use crate::error::{Corrupt, Error, Result};
 use crate::format::Unsupported;
 use crate::format::compress::{Compression, Fed, GzipMember, deflate_max};
@@ -46,8 +47,13 @@ pub(super) fn replay(source: Arc<dyn Source>, options: &ArchiveOptions) -> Resul
     if as_linux {
         builder.add_built_in()?;
     }
-    let mut replay =
-        Replay { builder, report: ArchiveReport::default(), as_linux, unpacked_left: options.max_unpacked };
+    let mut replay = Replay {
+        builder,
+        report: ArchiveReport::default(),
+        as_linux,
+        unpacked_left: options.max_unpacked,
+        max_unpacked: options.max_unpacked,
+    };
     match replay.run(source) {
         Ok(()) => {}
         Err(Broken::Stopped(error)) if as_linux => replay.report.stopped = Some(error),
@@ -85,8 +91,10 @@ struct Frame {
     source: u32,
     /// Where the replay stands.
     at: u64,
-    /// Where a stream's members begin in it. Multiples of 4 count from there.
+    /// Where a stream's members begin in it.
     starts: Vec<u64>,
+    /// Where multiples of 4 count from: the last member that began between two entries.
+    base: u64,
     /// Compression and offset, for a compressed part.
     packed: Option<(Compression, u64)>,
     /// The part that entries are counted for.
@@ -114,6 +122,7 @@ struct Replay {
     report: ArchiveReport,
     as_linux: bool,
     unpacked_left: u64,
+    max_unpacked: u64,
 }
 
 impl Replay {
@@ -123,6 +132,7 @@ impl Replay {
             source: self.builder.add_source(source),
             at: 0,
             starts: vec![0],
+            base: 0,
             packed: None,
             part: None,
             expects_entry: false,
@@ -169,14 +179,19 @@ impl Replay {
         let end = frame.window.len();
         if self.as_linux && frame.expects_entry {
             frame.expects_entry = false;
-            return Ok(if frame.at < end { Next::Entry } else { Next::End });
+            return Ok(Next::Entry);
         }
+        let behind_entry = frame.at;
         frame.at = frame.window.skip_zeros(frame.at)?;
         if frame.at >= end {
             return Ok(Next::End);
         }
-        let base = frame.starts.iter().rev().copied().find(|start| *start <= frame.at).unwrap_or_default();
-        let past = frame.at.saturating_sub(base) % ALIGN;
+        let begun = frame.starts.partition_point(|start| *start <= frame.at);
+        let start = begun.checked_sub(1).and_then(|last| frame.starts.get(last)).copied();
+        if let Some(start) = start.filter(|start| *start >= behind_entry) {
+            frame.base = start;
+        }
+        let past = frame.at.saturating_sub(frame.base) % ALIGN;
         let at = frame.at;
         let head = frame.window.at(at, LONGEST_HEAD)?;
         if past == 0 && head.first() == Some(&b'0') {
@@ -334,19 +349,19 @@ impl Replay {
     /// Moves behind an entry. The padding behind the last one may be missing, or be cut short by the next member.
     fn advance(&mut self, frame: &mut Frame, header: &Header) -> Result<(), Broken> {
         let end = frame.window.len();
-        let data_end = frame.at.saturating_add(header.data_end());
+        let content_end = frame.at.saturating_add(header.content_end());
         let next = frame.at.saturating_add(header.entry_len());
         if next > end && self.as_linux {
             return self.cut_off(frame);
         }
-        let member = frame.starts.iter().copied().find(|start| (data_end..next).contains(start));
+        let member = frame.starts.partition_point(|start| *start < content_end);
+        let member = frame.starts.get(member).copied().filter(|start| *start < next);
         frame.at = member.unwrap_or(next).min(end);
         frame.behind_entry = true;
-        if let Some(part) = frame.part.and_then(|part| self.report.parts.get_mut(part)) {
-            if frame.packed.is_none() {
-                part.len = frame.at.saturating_sub(part.offset);
-                part.unpacked_len = part.len;
-            }
+        let plain = frame.part.filter(|_| frame.packed.is_none());
+        if let Some(part) = plain.and_then(|part| self.report.parts.get_mut(part)) {
+            part.len = frame.at.saturating_sub(part.offset);
+            part.unpacked_len = part.len;
         }
         Ok(())
     }
@@ -393,6 +408,7 @@ impl Replay {
             source: self.builder.add_source(source),
             at: 0,
             starts: unpacked.starts,
+            base: 0,
             packed: Some((compression, offset)),
             part: Some(part),
             expects_entry: first,
@@ -423,10 +439,9 @@ impl Replay {
                         break;
                     }
                     Ok(Fed::LimitExceeded) => {
-                        let used = to_u64(limit).max(1);
-                        let max = self.unpacked_left.max(used);
-                        return Err(LimitExceeded::Unpacked { max }.into());
+                        return Err(LimitExceeded::Unpacked { max: self.max_unpacked }.into());
                     }
+                    Ok(Fed::NoMemory) => return Err(Error::from(Errno::NoMemory).into()),
                     Err((place, corrupt)) => {
                         let place = frame.at.saturating_add(to_u64(place));
                         let error = Error::from(Corrupt::new("gzip", place, corrupt));

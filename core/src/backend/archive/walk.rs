@@ -151,13 +151,11 @@ impl Walker {
         if prefix.is_empty() {
             return Ok(start);
         }
-        if start == NodeIndex::ROOT && *hops == 0 {
-            if let Some((dir, taken)) = self.recall(index, prefix) {
-                *hops = taken;
-                return Ok(dir);
-            }
-        }
         let from_root = start == NodeIndex::ROOT && *hops == 0;
+        if let Some((dir, taken)) = self.recall(index, prefix).filter(|_| from_root) {
+            *hops = taken;
+            return Ok(dir);
+        }
         let dir = self.walk_dirs(index, sources, start, prefix, hops)?;
         if from_root {
             remember(&mut self.recent[0], index, prefix, dir, *hops);

@@ -193,6 +193,16 @@ impl Header {
         self.data_offset().saturating_add(self.filesize as u64)
     }
 
+    /// Bytes from the entry's start to the end of what counts: of its data, or, without data, of its name.
+    #[must_use]
+    pub const fn content_end(&self) -> u64 {
+        match self.filesize {
+            // OK: both conversions widen.
+            0 => (HEADER_LEN as u64).saturating_add(self.namesize as u64),
+            _ => self.data_end(),
+        }
+    }
+
     /// Bytes from the entry's start to the next one, padding included.
     #[must_use]
     pub const fn entry_len(&self) -> u64 {
@@ -217,9 +227,7 @@ impl Header {
     /// Permission bits: 0 to 0o7777.
     #[must_use]
     pub const fn permissions(&self) -> u16 {
-        #[expect(clippy::cast_possible_truncation, reason = "12 bits are left")]
-        let permissions = (self.mode & 0o7777) as u16;
-        permissions
+        (self.mode & 0o7777) as u16
     }
 }
 

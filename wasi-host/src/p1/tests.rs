@@ -121,7 +121,8 @@ impl Guest {
             let at = IOVS + 8 * u32::try_from(index).unwrap();
             self.put(at, &ptr.to_le_bytes());
             self.put(at + 4, &len.to_le_bytes());
-            ptr += len;
+            // A list that runs past the end of the address space is one of the cases.
+            ptr = ptr.wrapping_add(len);
         }
         u32::try_from(lens.len()).unwrap()
     }

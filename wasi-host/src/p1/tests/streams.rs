@@ -232,24 +232,6 @@ fn input_from_another_thread_wakes_the_guest() {
     assert_eq!(guest.read(0, 100).unwrap(), b"", "the other end is gone");
 }
 
-#[test]
-fn works_on_the_thread_of_a_runtime() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
-        let (mut ours, stdin) = silent();
-        {
-            use core::pin::Pin;
-            use tokio::io::AsyncWrite;
-            std::future::poll_fn(|cx| Pin::new(&mut ours).poll_write(cx, b"early")).await.unwrap();
-        }
-        let mut guest = guest(|ctx| ctx.stdin(stdin));
-        assert_eq!(guest.read(0, 100).unwrap(), b"early");
-        drop(ours);
-        assert_eq!(guest.read(0, 100).unwrap(), b"");
-        assert_eq!(poll(&mut guest, &[On::Clock(1, 1, false)]).unwrap().len(), 1);
-    });
-}
-
 #[derive(Clone)]
 struct Virtual(Arc<std::sync::atomic::AtomicU64>);
 

@@ -48,7 +48,7 @@ pub(crate) struct Image {
 /// Opens an image.
 pub(crate) fn open_image(reference: &OsStr, args: OpenArgs) -> Result<Image> {
     let options = args.options();
-    let opened = patiently(&reference.to_string_lossy(), || open(&ImageRef::parse(reference), &options));
+    let opened = patiently("opening", &reference.to_string_lossy(), || open(&ImageRef::parse(reference), &options));
     let image = opened.map_err(|error| unreadable(&error))?;
     Ok(Image { namespace: Namespace::new(Arc::clone(&image.fs)), facts: image.facts })
 }
@@ -59,16 +59,17 @@ pub(crate) fn unreadable(error: &Error) -> Failure {
     match error.errno() {
         Errno::NotFound => failure.next("check the name; `-` reads standard input"),
         Errno::Access => failure.next("check the permissions of the file and of the directories above it"),
-        Errno::FileTooBig => failure.next("raise the limit with --max-unpacked SIZE if you trust the image"),
+        Errno::FileTooBig => failure.next("--max-unpacked SIZE raises it"),
         Errno::Io if error.corrupt().is_some() => {
-            failure.next("compare the file with its source; --as-linux shows what Linux would boot with")
+            failure.next("compare the file with its source; --as-linux opens it that way")
         }
+        Errno::Invalid | Errno::NotSupported => failure.next("`mountless --help` names what can be read"),
         _ => failure,
     }
 }
 
 /// Does what may take long, with a sign of life on a terminal from the second second on.
-pub(crate) fn patiently<T>(what: &str, work: impl FnOnce() -> T) -> T {
+pub(crate) fn patiently<T>(doing: &'static str, what: &str, work: impl FnOnce() -> T) -> T {
     if !std::io::stderr().is_terminal() {
         return work();
     }
@@ -76,7 +77,7 @@ pub(crate) fn patiently<T>(what: &str, work: impl FnOnce() -> T) -> T {
     std::thread::scope(|scope| {
         scope.spawn(move || {
             if waiting.recv_timeout(Duration::from_secs(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
-                let spinner = indicatif::ProgressBar::new_spinner().with_message(format!("opening {what}"));
+                let spinner = indicatif::ProgressBar::new_spinner().with_message(format!("{doing} {what}"));
                 spinner.enable_steady_tick(Duration::from_millis(100));
                 // Ends when the sender is dropped.
                 let _ = waiting.recv();

@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 /// Opens filesystem images as one tree inside this process, and runs WASI programs on it: no root, no mount, no
 /// extraction, no daemon.
 #[derive(Debug, Parser)]
-#[command(name = "mountless", version, after_help = EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "mountless", version, after_help = IMAGES_AND_EXIT_CODES, subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -30,9 +30,10 @@ struct Cli {
     verbose: u8,
 }
 
-const EXIT_CODES: &str = "\
-An IMAGE is [FORMAT:]LOCATION, FORMAT being `cpio` or `dir`; without one the bytes tell. `-` is standard input.
-A path inside it is written IMAGE:/PATH.
+const IMAGES_AND_EXIT_CODES: &str = "\
+An IMAGE is [FORMAT:]LOCATION, FORMAT being `cpio` or `dir`; without one the bytes tell. LOCATION is a file, a directory
+of the host, or `-` for standard input. A path inside an image is written IMAGE:/PATH, in the one on standard input
+`cpio:-:/PATH`.
 
 Exit codes: 0 done; 1 a path inside the image, or something else, is not there or not possible; 2 an image that cannot
 be read, or a command line that makes no sense. `run` has its own, see `mountless run --help`.";

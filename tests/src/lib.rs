@@ -26,3 +26,17 @@ pub fn put_files_tree(dir: &Path) {
     put(dir, "etc/motd", "welcome\n");
     put(dir, "share/doc", "doc\n");
 }
+
+/// Copies a directory with what is in it: directories and files.
+pub fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}

@@ -58,12 +58,15 @@ pub fn c_program(name: &str) -> Result<PathBuf> {
             format!("no C compiler for WASI: run `cargo xtask guests`, or install {}", C_PACKAGES.join(" ")).into()
         );
     }
-    fs::create_dir_all(dir())?;
-    let making = making(&wasm);
+    // The linker puts the name of its output into the module, so only the directory is another one.
+    let making_dir = making(&wasm);
+    fs::create_dir_all(&making_dir)?;
+    let making = making_dir.join(name).with_extension("wasm");
     let mut compile = Command::new(CLANG);
     compile.args(["--target=wasm32-wasi", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&making).arg(&source);
     run_quiet(&mut compile)?;
     fs::rename(&making, &wasm)?;
+    fs::remove_dir(&making_dir)?;
     Ok(wasm)
 }
 

@@ -69,12 +69,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     open: OpenArgs,
 
-    /// WebAssembly module: a file of the host, or image:/PATH for one in the stack
-    program: String,
-
-    /// Arguments of the program
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    args: Vec<String>,
+    /// WebAssembly module, and its arguments: a file of the host, or image:/PATH for one in the stack
+    #[arg(required = true, trailing_var_arg = true, num_args = 1.., value_names = ["PROGRAM", "ARG"])]
+    command: Vec<String>,
 }
 
 /// `SRC:/PATH[:ro]`.
@@ -113,14 +110,17 @@ pub(crate) fn run(args: Args) -> Result {
 
 fn start(args: Args) -> Result {
     let namespace = assemble(&args)?;
-    let wasm = read_program(&args.program, &namespace)?;
-    let failed = |error: RunError| program_failed(&args.program, &error);
+    let mut words = args.command.into_iter();
+    // OK: clap wants at least one.
+    let program = words.next().unwrap_or_default();
+    let wasm = read_program(&program, &namespace)?;
+    let failed = |error: RunError| program_failed(&program, &error);
     let runner = Runner::new(&if args.no_cache { Cache::Off } else { Cache::User }).map_err(failed)?;
-    let program = patiently(&args.program, || runner.compile(&wasm)).map_err(failed)?;
+    let compiled = patiently("compiling", &program, || runner.compile(&wasm)).map_err(failed)?;
     drop(wasm);
     let memory_max = args.memory.map(|Size(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX));
     let options = RunOptions {
-        args: std::iter::once(program_name(&args.program).to_owned()).chain(args.args).collect(),
+        args: std::iter::once(program_name(&program).to_owned()).chain(words).collect(),
         env: args.env,
         workdir: args.workdir,
         timeout: args.timeout,
@@ -130,16 +130,16 @@ fn start(args: Args) -> Result {
         stderr: Output::Inherit,
         ..RunOptions::default()
     };
-    Ok(match runner.run(&program, &namespace, options).map_err(failed)? {
+    Ok(match runner.run(&compiled, &namespace, options).map_err(failed)? {
         // A host has 8 bits for it.
         Outcome::Exited(code) => ExitCode::from(code.to_le_bytes()[0]),
         Outcome::TimedOut => {
             let limit = humantime::format_duration(args.timeout.unwrap_or_default());
-            output::complain(&format!("stopped: {}: not done after {limit}", args.program), None);
+            output::complain(&format!("stopped: {program}: not done after {limit}"), None);
             ExitCode::from(EXIT_TIMEOUT)
         }
         Outcome::Trapped(message) => {
-            output::complain(&format!("trapped: {}: {message}", args.program), None);
+            output::complain(&format!("trapped: {program}: {message}"), None);
             ExitCode::from(EXIT_TRAP)
         }
     })
@@ -149,7 +149,8 @@ fn start(args: Args) -> Result {
 fn assemble(args: &Args) -> Result<Namespace> {
     let options = args.open.options();
     let shown = args.images.iter().map(|image| image.to_string_lossy()).collect::<Vec<_>>().join(", ");
-    let stack = patiently(&shown, || Stack::open_with(&args.images, &options)).map_err(|error| unreadable(&error))?;
+    let stack = patiently("opening", &shown, || Stack::open_with(&args.images, &options))
+        .map_err(|error| unreadable(&error))?;
     let namespace = Namespace::new(stack.with_memory_upper().map_err(|error| unreadable(&error))?);
     for volume in &args.volumes {
         mount(&namespace, volume, args.open)?;

@@ -1,0 +1,8 @@
+//! The command as a new user would use it: in an empty directory, which has to stay empty.
+//!
+//! Here and not in `tests/`, because only a package's own tests have its binary built before them.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod inspect;
+mod run;
+mod sandbox;

@@ -1,0 +1,244 @@
+//! `mountless run`: real programs, and everything that can be wrong with one.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use insta::assert_snapshot;
+use mountless_tests::{c_guest, put, put_files_tree, python};
+
+use crate::sandbox::Sandbox;
+
+fn wasm(name: &str) -> String {
+    c_guest(name).to_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_demo_runs_as_the_readme_says() {
+    let demo = xtask::demo::path();
+    let built = xtask::demo::build().unwrap();
+    assert!(fs::read(&demo).unwrap() == built, "run `cargo xtask demo`: the image differs from its sources");
+    let done = Sandbox::new().run(["run", "-i", demo.to_str().unwrap(), "image:/bin/demo.wasm"]);
+    assert_snapshot!(done.shown(), @"
+    / holds: bin etc tmp
+    Hello from inside an image.
+    written to memory: the image stays as it is
+
+    --- stderr, exit code 0
+    ");
+}
+
+#[test]
+fn a_c_program_has_nothing_but_the_image() {
+    let sandbox = Sandbox::new();
+    let image = sandbox.image_of("base.cpio", |dir| {
+        put_files_tree(dir);
+        put(dir, "bin/files.wasm", fs::read(c_guest("files")).unwrap());
+    });
+    let before = fs::read(&image).unwrap();
+    let done = sandbox.run(["run", "-i", &image, "image:/bin/files.wasm", "/", "7"]);
+    assert_eq!((done.code, &*done.stderr), (7, ""));
+    assert!(
+        done.stdout.starts_with("list .: ../ ./ bin/ etc/ share/\netc/motd: 8 bytes: welcome\n"),
+        "{}",
+        done.stdout
+    );
+    assert!(before == fs::read(&image).unwrap(), "the image was changed");
+}
+
+#[test]
+fn cpython_has_its_library_in_the_image_and_changes_it() {
+    let sandbox = Sandbox::new();
+    let (interpreter, library) = python::interpreter_and_library();
+    let image = sandbox.image_of("python.cpio", |dir| {
+        mountless_tests::copy_tree(&library, &dir.join("py312"));
+        put(dir, "py312/lib/python3.12/marker_in_image.py", "VALUE = 'from the image'\n");
+        put(dir, "walk.py", fs::read(xtask::workspace().join("tests/guests/walk.py")).unwrap());
+    });
+    let before = fs::read(&image).unwrap();
+    let home = format!("PYTHONHOME={}", python::HOME);
+    let environment = ["--env", &home, "--env", "PYTHONDONTWRITEBYTECODE=1", "--env", "GREETING=hello"];
+    let done = sandbox.run(["run", "-i", &image].into_iter().chain(environment).chain([
+        interpreter.to_str().unwrap(),
+        "/walk.py",
+        "/py312/lib/python3.12",
+        "9",
+    ]));
+    // What is walked depends on the wheel alone; `elsewhere []`: no module came from the interpreter's own copy.
+    assert_snapshot!(done.shown(), @"
+    prefix /py312
+    walked 34 462 8493974 1289e31b4674ac69
+    imported 68 elsewhere []
+    wrote /tmp/work 39555 file  100 ['a', 'copy']
+    wrote /new 39555 file  100 ['a', 'copy']
+    wrote /py312/lib/python3.12/new 39555 file  100 ['a', 'copy']
+    changed from the image True 42 False
+    environment hello arguments 3
+
+    --- stderr, exit code 9
+    ");
+    assert!(before == fs::read(&image).unwrap(), "the image was changed");
+
+    let done = sandbox.run_with_input(
+        ["run", "-i", &image, "--env", &home, interpreter.to_str().unwrap(), "-c", "print(input()[::-1])"],
+        b"standard input\n",
+    );
+    assert_snapshot!(done.shown(), @"
+    tupni dradnats
+
+    --- stderr, exit code 0
+    ");
+}
+
+#[test]
+fn higher_layers_win_and_directories_merge() {
+    let sandbox = Sandbox::new();
+    let base = sandbox.image("base.cpio", &[("etc/motd", b"base\n"), ("etc/base", b"b\n"), ("share/doc", b"doc\n")]);
+    let app = sandbox.image("app.cpio", &[("etc/motd", b"from app\n"), ("opt/app", b"a\n")]);
+    let done = sandbox.run(["run", "-i", &base, "-i", &app, &wasm("files"), "/", "0"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(
+        done.stdout.starts_with("list .: ../ ./ etc/ opt/ share/\netc/motd: 9 bytes: from app\n"),
+        "{}",
+        done.stdout
+    );
+    assert!(done.stdout.contains("list etc: ../ ./ base motd\n"), "{}", done.stdout);
+}
+
+#[test]
+fn an_image_is_a_volume_too() {
+    let sandbox = Sandbox::new();
+    let image = sandbox.image_of("data.cpio", put_files_tree);
+    for (volume, expected) in [
+        // Changes go to memory.
+        (format!("{image}:/mnt/data"), "etc/motd: 24 bytes: welcome\n"),
+        (format!("{image}:/mnt/data:ro"), "FAILED: append to etc/motd: Read-only file system\n"),
+    ] {
+        let done = sandbox.run(["run", "--volume", &volume, &wasm("files"), "/mnt/data", "0"]);
+        assert!(done.stdout.contains(expected), "{volume}: {}", done.shown());
+    }
+}
+
+#[test]
+fn a_program_that_never_ends_is_stopped() {
+    let sandbox = Sandbox::new();
+    let start = Instant::now();
+    let done = sandbox.run(["run", "--timeout", "300ms", &wasm("spin")]);
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    let message = done.stderr.replace(&wasm("spin"), "spin.wasm");
+    assert_eq!((done.code, &*message), (124, "mountless: stopped: spin.wasm: not done after 300ms\n"));
+}
+
+#[test]
+fn a_trap_tells_where_and_has_its_own_exit_code() {
+    let done = Sandbox::new().run(["run", &wasm("trap")]);
+    assert_eq!((done.code, &*done.stdout), (134, "about to trap\n"));
+    for part in ["mountless: trapped: ", "__original_main", "wasm `unreachable` instruction executed"] {
+        assert!(done.stderr.contains(part), "{part}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn what_cannot_be_run_says_why_with_125() {
+    let sandbox = Sandbox::new();
+    let demo = fs::read(xtask::demo::path()).unwrap();
+    let good = sandbox.file("good.cpio.gz", &demo);
+    let cut = sandbox.file("cut.cpio.gz", &demo[..demo.len() / 2]);
+    let text = sandbox.file("text", "#!/bin/sh\n");
+    let missing = sandbox.input("missing").to_str().unwrap().to_owned();
+    let mut shown = String::new();
+    for arguments in [
+        &["-i", &missing, "image:/bin/demo.wasm"][..],
+        &["-i", &cut, "image:/bin/demo.wasm"],
+        &["-i", &text, "image:/bin/demo.wasm"],
+        &["-i", &good, "image:/bin/nothing.wasm"],
+        &["-i", &good, &missing],
+        &["-i", &good, "image:/etc/motd"],
+        &["-i", &good, &text],
+        &["-i", &good, "image:/bin"],
+        &["-i", &good, "--max-unpacked", "1K", "image:/bin/demo.wasm"],
+        &["-i", &good, "--workdir", "/nowhere", "image:/bin/demo.wasm"],
+        &["-i", &good, "--volume", &format!("{good}:/etc/motd"), "image:/bin/demo.wasm"],
+        &["-i", &good, "--volume", &format!("{missing}:/data"), "image:/bin/demo.wasm"],
+        &["-i", &good, "--volume", "data", "image:/bin/demo.wasm"],
+        &["-i", &good, "--timeout", "soon", "image:/bin/demo.wasm"],
+        &["-i", &good],
+    ] {
+        let done = sandbox.run(["run"].iter().chain(arguments));
+        assert_eq!((done.code, &*done.stdout), (125, ""), "{arguments:?}: {}", done.shown());
+        shown += &done.stderr;
+        shown += "\n";
+    }
+    assert_snapshot!(shown, @r##"
+    mountless: cannot read image: IN/missing: No such file or directory (os error 2)
+      next: check the name; `-` reads standard input
+
+    mountless: cannot read image: IN/cut.cpio.gz: damaged gzip data at byte 378: the stream ends too early, inside its data; open it as Linux does to see what it would boot with
+      next: compare the file with its source; --as-linux opens it that way
+
+    mountless: cannot read image: IN/text: no known format begins with "#!/bin/s" (byte 0); expected cpio, or something compressed with it inside
+      next: `mountless --help` names what can be read
+
+    mountless: cannot read program: image:/bin/nothing.wasm: no such file or directory
+      next: `mountless find IMAGE` lists what an image holds
+
+    mountless: cannot read program: IN/missing: No such file or directory (os error 2)
+      next: a program inside the stack is written image:/PATH
+
+    mountless: cannot run: image:/etc/motd: not a WebAssembly module: it starts with the bytes 48 65 6c 6c, not with 00 61 73 6d
+
+    mountless: cannot run: IN/text: not a WebAssembly module: it is a script; run its interpreter, compiled to WebAssembly, with the script
+
+    mountless: cannot read program: image:/bin: is a directory
+
+    mountless: cannot read image: IN/good.cpio.gz: more than 1024 bytes when decompressed; raise the limit if you trust the image
+      next: --max-unpacked SIZE raises it
+
+    mountless: cannot run: image:/bin/demo.wasm: preopen ".": /nowhere: no such file or directory
+      next: --workdir takes a directory of the stack
+
+    mountless: cannot mount volume: /etc/motd: file exists
+      next: a volume's path must be a directory, or free, and below the root
+
+    mountless: cannot read image: IN/missing: No such file or directory (os error 2)
+      next: check the name; `-` reads standard input
+
+    error: invalid value 'data' for '--volume <SRC:/PATH[:ro]>': a volume is SRC:/PATH or SRC:/PATH:ro, with an absolute path
+
+    For more information, try '--help'.
+
+    error: invalid value 'soon' for '--timeout <TIME>': expected number at 0
+
+    For more information, try '--help'.
+
+    error: the following required arguments were not provided:
+      <PROGRAM> [ARG]...
+
+    Usage: mountless run --image <IMAGE> <PROGRAM> [ARG]...
+
+    For more information, try '--help'.
+    "##);
+}
+
+#[test]
+fn arguments_of_the_program_are_its_own() {
+    let sandbox = Sandbox::new();
+    let (interpreter, _) = python::interpreter_and_library();
+    let script = "import sys; print(sys.argv)";
+    let done = sandbox.run(["run", interpreter.to_str().unwrap(), "-c", script, "-i", "--help", "--", "-"]);
+    assert_snapshot!(done.shown(), @"
+    ['-c', '-i', '--help', '--', '-']
+
+    --- stderr, exit code 0
+    ");
+}
+
+#[test]
+fn the_environment_is_only_what_is_given() {
+    let sandbox = Sandbox::new();
+    let (interpreter, _) = python::interpreter_and_library();
+    let script = "import os; print(sorted(os.environ.items()))";
+    let mut command = sandbox.command(["run", "--env", "A=1=2", "--env", "FROM_HOST", "--env", "E="]);
+    command.args([interpreter.to_str().unwrap(), "-c", script]).env("FROM_HOST", "host").env("SECRET", "no");
+    let stdout = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert_eq!(stdout, "[('A', '1=2'), ('E', ''), ('FROM_HOST', 'host')]\n");
+}

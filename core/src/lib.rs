@@ -1,4 +1,44 @@
 //! Filesystem images without mounting.
+//!
+//! mountless opens the images that virtual machines, unikernels and containers boot from as one POSIX tree, inside the
+//! process that asks: no root, no mount, no extraction. Files are read straight from the image's own bytes; changes go
+//! to an upper layer.
+//!
+//! ```
+//! use mountless::{Namespace, Stack};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # std::env::set_current_dir("..")?;
+//! let fs = Stack::open(["examples/demo.cpio.gz"])?.with_memory_upper()?; // nothing is extracted
+//! let ns = Namespace::new(fs);
+//! ns.write("/etc/motd", b"hello")?; // the image itself never changes
+//! assert_eq!(ns.read("/etc/motd")?, b"hello");
+//! # Ok(()) }
+//! ```
+//!
+//! # Opening
+//! [`Stack`] opens images by [reference](open::ImageRef) (`[FORMAT:]LOCATION[#SELECT]`) and merges them; what they are
+//! is found from their bytes. [`open`](mod@open) does the same one at a time, from any [`source`], and tells what it
+//! found.
+//!
+//! # Paths
+//! [`Namespace`] is the only place with paths. It has `std::fs`-like methods, and `*_at` operations that cannot leave
+//! the directory they start from.
+//!
+//! # Nodes
+//! Below the walk there is one interface, [`fs::FileSystem`]: nodes with 64-bit ids, single names, explicit offsets.
+//! Every image, [memory](backend::mem), [host directories](backend::host) and the [overlay](compose::Overlay) implement
+//! it, and so can you; [`conformance`] is the suite to try an implementation on.
+//!
+//! # Errors and untrusted bytes
+//! Every [`Error`] has an [`Errno`]; damage in an image is a typed [`Corrupt`](error::Corrupt) with the byte offset. Any
+//! bytes give a tree or such an error: no panic, no unbounded work; every limit stands in [`limits`].
+//!
+//! # Features
+//! `host` (default): host directories. `vfs`: namespaces for the `vfs` crate. `conformance`: the suite.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation, reason = "tests"))]
+
 extern crate alloc;
 
 pub mod attr;
@@ -10,8 +50,19 @@ pub mod compose;
 pub mod conformance;
 pub mod errno;
 pub mod error;
+pub mod format;
 pub mod fs;
 pub mod limits;
 pub mod name;
 pub mod namespace;
+pub mod open;
 pub mod source;
+mod stack;
+#[cfg(feature = "vfs")]
+mod vfs;
+
+pub use self::errno::Errno;
+pub use self::error::{Error, Result};
+pub use self::namespace::Namespace;
+pub use self::open::open;
+pub use self::stack::Stack;

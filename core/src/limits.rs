@@ -28,6 +28,12 @@ pub const IMAGE_ENTRIES_MAX: u32 = 50_000_000;
 /// than one; only archives made to be slow, of long symbolic links through one another, come near.
 pub const REPLAY_STEPS_PER_BYTE: u64 = 16;
 
+/// Parts of one archive that are compressed on their own.
+pub const ARCHIVE_PARTS_MAX: usize = 65_536;
+
+/// Entries left out of a tree that are remembered with their reasons; further ones are only counted.
+pub const SKIPPED_KEPT_MAX: usize = 1000;
+
 /// Default limit on the decompressed size of an image, in bytes.
 pub const UNPACKED_MAX: u64 = 4 << 30;
 

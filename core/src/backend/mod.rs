@@ -1,3 +1,4 @@
 //! Filesystems over one store each.
 
+pub mod archive;
 pub mod mem;

@@ -21,6 +21,8 @@ mod descriptor;
 mod ext;
 mod location;
 mod mount;
+#[cfg(test)]
+mod tests;
 mod walk;
 
 use alloc::sync::Arc;

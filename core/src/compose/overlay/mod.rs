@@ -27,6 +27,8 @@ mod copy_up;
 mod merge;
 mod rename;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

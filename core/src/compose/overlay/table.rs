@@ -306,6 +306,11 @@ impl Table {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.nodes.read().unwrap_or_else(PoisonError::into_inner).by_id.len()
+    }
+
     fn has_no_name(&self, node: &Node) -> bool {
         node.place().dentry.is_none()
     }

@@ -1,0 +1,253 @@
+//! Archives as read-only filesystems: an index over bytes that stay where they are.
+//!
+//! Opening replays the archive once and keeps a table of nodes; file contents are ranges of the sources they came in
+//! and are never copied. Nothing changes afterwards, so nothing is locked.
+
+mod build;
+mod cpio;
+mod index;
+mod report;
+mod walk;
+mod window;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+use bytes::Bytes;
+
+use self::index::{Content, Dir, Index, Node, NodeIndex, Stored, bytes_of};
+pub use self::report::{ArchiveReport, LimitExceeded, Part, SkipReason, Skipped};
+use crate::attr::{Attr, Defaults};
+use crate::checked::{min_len, to_u64};
+use crate::errno::Errno;
+use crate::error::Result;
+use crate::fs::{
+    Cookie, DirBatch, DirEntry, Entry, Extent, FileSystem, FsInfo, NodeId, WritableFileSystem, shared_zeros,
+};
+use crate::limits::{READ_SHARED_MAX, UNPACKED_MAX};
+use crate::name::Name;
+use crate::source::Source;
+
+/// What to do with damage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Unpack {
+    /// Read everything that is sound; an archive that is damaged anywhere is an error, with the offset of the damage.
+    #[default]
+    Strict,
+    /// Give the tree that Linux would boot with: some damage is passed over, at other damage the archive ends.
+    AsLinux,
+}
+
+/// How to open an archive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ArchiveOptions {
+    /// What to do with damage.
+    pub unpack: Unpack,
+    /// Bytes that compressed parts may have in total when decompressed.
+    pub max_unpacked: u64,
+    /// What stands in for attributes that the archive does not record.
+    pub defaults: Defaults,
+}
+
+impl Default for ArchiveOptions {
+    /// Strict, with the limit [`UNPACKED_MAX`].
+    fn default() -> Self {
+        Self { unpack: Unpack::Strict, max_unpacked: UNPACKED_MAX, defaults: Defaults::default() }
+    }
+}
+
+/// An archive as a filesystem.
+///
+/// Node ids are dealt in the order of the archive; the root is 1, and `ino` is the node id.
+pub struct ArchiveFs {
+    index: Index,
+    sources: Box<[Arc<dyn Source>]>,
+    kind: &'static str,
+    total_bytes: u64,
+}
+
+impl ArchiveFs {
+    /// Opens an initial RAM filesystem: cpio archives and compressed cpio archives, one behind the other.
+    ///
+    /// # Errors
+    /// `EIO` with a [`Corrupt`](crate::error::Corrupt) for a damaged archive; `ENOTSUP` with an
+    /// [`Unsupported`](crate::format::Unsupported) for layouts and compressions not read yet; with [`LimitExceeded`]:
+    /// `EFBIG` when decompressed it is too long, `ENOMEM` for too many entries, names or parts, `ELOOP` for
+    /// compressions or symbolic links through too many others.
+    pub fn open_cpio(source: Arc<dyn Source>, options: &ArchiveOptions) -> Result<(Self, ArchiveReport)> {
+        let replayed = cpio::replay(source, options)?;
+        let total_bytes = replayed.sources.iter().fold(0, |sum: u64, source| sum.saturating_add(source.len()));
+        let sources = replayed.sources.into_boxed_slice();
+        Ok((Self { index: replayed.index, sources, kind: "cpio", total_bytes }, replayed.report))
+    }
+
+    fn node(&self, node: NodeId) -> Result<(NodeIndex, &Node)> {
+        let index = node.get().checked_sub(1).and_then(|index| u32::try_from(index).ok()).map(NodeIndex);
+        let found = index.and_then(|index| Some((index, self.index.node(index)?)));
+        found.filter(|(_, node)| node.names > 0).ok_or_else(|| Errno::Stale.into())
+    }
+
+    fn dir(&self, node: NodeId) -> Result<(NodeIndex, &Dir)> {
+        match self.node(node)? {
+            (index, Node { content: Content::Dir(dir), .. }) => Ok((index, dir)),
+            _ => Err(Errno::NotDir.into()),
+        }
+    }
+
+    /// The content of a file: what is stored of it, and its size.
+    fn file(&self, node: NodeId) -> Result<(Stored, u64)> {
+        match self.node(node)?.1.content {
+            Content::File { data, size } => Ok((data, size)),
+            Content::Dir(_) => Err(Errno::IsDir.into()),
+            _ => Err(Errno::Invalid.into()),
+        }
+    }
+
+    fn source(&self, stored: Stored) -> Result<&Arc<dyn Source>> {
+        let source = usize::try_from(stored.source).ok().and_then(|source| self.sources.get(source));
+        source.ok_or_else(|| Errno::Io.into())
+    }
+}
+
+const fn id(node: NodeIndex) -> NodeId {
+    // OK: widens.
+    NodeId::new(node.0 as u64 + 1)
+}
+
+impl FileSystem for ArchiveFs {
+    fn root(&self) -> NodeId {
+        id(NodeIndex::ROOT)
+    }
+
+    fn lookup(&self, dir: NodeId, name: Name<'_>) -> Result<Entry> {
+        let (dir, _) = self.dir(dir)?;
+        let (_, node) = self.index.lookup(dir, name.as_bytes()).ok_or(Errno::NotFound)?;
+        let file_type = self.index.node(node).ok_or(Errno::Stale)?.content.file_type();
+        Ok(Entry { node: id(node), file_type })
+    }
+
+    fn forget(&self, _node: NodeId, _count: u64) {}
+
+    fn attr(&self, node: NodeId) -> Result<Attr> {
+        let (_, found) = self.node(node)?;
+        let (size, allocated) = match found.content {
+            Content::File { data, size } => (size, data.len),
+            Content::Symlink(target) => (target.len, target.len),
+            _ => (0, 0),
+        };
+        Ok(Attr {
+            ino: node.get(),
+            file_type: found.content.file_type(),
+            mode: found.mode,
+            nlink: match found.content {
+                Content::Dir(dir) => u64::from(dir.subdirs).saturating_add(2),
+                _ => found.names.into(),
+            },
+            uid: found.uid,
+            gid: found.gid,
+            size,
+            allocated,
+            rdev: match found.content {
+                Content::Char(device) | Content::Block(device) => Some(device),
+                _ => None,
+            },
+            atime: found.mtime,
+            mtime: found.mtime,
+            ctime: found.mtime,
+            opaque: false,
+            recorded: found.recorded,
+        })
+    }
+
+    fn read_link(&self, node: NodeId) -> Result<Bytes> {
+        match self.node(node)?.1.content {
+            Content::Symlink(target) => bytes_of(&self.sources, target),
+            _ => Err(Errno::Invalid.into()),
+        }
+    }
+
+    fn read_dir(&self, dir: NodeId, from: Cookie, batch: &mut DirBatch) -> Result<()> {
+        let (index, found) = self.dir(dir)?;
+        let mut next = match from {
+            Cookie::START => self.index.first(found),
+            // A cookie that was never dealt for this directory has nothing behind it.
+            _ => self.index.entry_at_cookie(index, from.get()).and_then(|entry| self.index.next(entry)),
+        };
+        while let Some(entry) = next {
+            let (name, node) = self.index.get(entry).ok_or(Errno::Io)?;
+            let file_type = self.index.node(node).ok_or(Errno::Io)?.content.file_type();
+            let cookie = Cookie::new(Index::cookie(entry));
+            // OK: names come from the components of paths, which are names.
+            let name = Name::new(name)?;
+            if !batch.push(DirEntry { name, ino: id(node).get(), file_type, cookie }) {
+                break;
+            }
+            next = self.index.next(entry);
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let (data, size) = self.file(node)?;
+        let count = min_len(buf.len(), size.saturating_sub(offset));
+        let stored = min_len(count, data.len.saturating_sub(offset));
+        let (from_source, zeros) = buf.split_at_mut_checked(stored).ok_or(Errno::Io)?;
+        if stored > 0 {
+            self.source(data)?.read_exact_at(data.offset.saturating_add(offset), from_source)?;
+        }
+        zeros.get_mut(..count.saturating_sub(stored)).unwrap_or_default().fill(0);
+        Ok(count)
+    }
+
+    fn read_shared(&self, node: NodeId, offset: u64, len: usize) -> Result<Bytes> {
+        let (data, size) = self.file(node)?;
+        let len = to_u64(len.min(READ_SHARED_MAX)).min(size.saturating_sub(offset));
+        let stored = len.min(data.len.saturating_sub(offset));
+        if stored > 0 {
+            return bytes_of(&self.sources, Stored { offset: data.offset.saturating_add(offset), len: stored, ..data });
+        }
+        Ok(shared_zeros(len))
+    }
+
+    fn extent_at(&self, node: NodeId, offset: u64) -> Result<Extent> {
+        let (data, size) = self.file(node)?;
+        match () {
+            () if offset < data.len => Ok(Extent::Data { end: data.len }),
+            () if offset < size => Ok(Extent::Hole { end: size }),
+            () => Err(Errno::NoSuchDevice.into()),
+        }
+    }
+
+    fn xattr(&self, node: NodeId, _name: &[u8]) -> Result<Bytes> {
+        self.node(node)?;
+        Err(Errno::NoAttribute.into())
+    }
+
+    fn xattr_names(&self, node: NodeId) -> Result<Vec<Bytes>> {
+        self.node(node)?;
+        Ok(Vec::new())
+    }
+
+    fn info(&self) -> FsInfo {
+        FsInfo {
+            kind: self.kind,
+            may_block: false,
+            total_bytes: Some(self.total_bytes),
+            free_bytes: Some(0),
+            total_nodes: Some(self.index.node_count()),
+            free_nodes: Some(0),
+        }
+    }
+
+    fn as_writable(&self) -> Option<&dyn WritableFileSystem> {
+        None
+    }
+}
+
+impl fmt::Debug for ArchiveFs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ArchiveFs({}, {} nodes, {} sources)", self.kind, self.index.node_count(), self.sources.len())
+    }
+}

@@ -1,0 +1,21 @@
+//! cpio archives as initial RAM filesystems use them: entry after entry, each a header, a name and data.
+//!
+//! The layouts read and written here are "newc" (magic `070701`) and "crc" (`070702`). The older ones, octal "odc" and
+//! 16-bit binary, are told apart by [`Magic::detect`] only.
+//!
+//! Specified by the Linux kernel's `Documentation/driver-api/early-userspace/buffer-format.rst` and by what
+//! `init/initramfs.c` makes of it; where the two differ, the code counts, because it is what boots.
+
+mod corrupt;
+mod dump;
+mod layout;
+mod read;
+mod write;
+
+pub use self::corrupt::CpioCorrupt;
+pub use self::dump::dump;
+pub use self::layout::{
+    ALIGN, HEADER_LEN, Header, Magic, NAME_SIZE_MAX, TARGET_SIZE_MAX, TRAILER, Variant, align, checksum, mode_of,
+};
+pub use self::read::{EntryRef, LONGEST_HEAD, cut_at_nul, read_entry};
+pub use self::write::{CpioWriter, NewEntry, WriteRefused};

@@ -1,0 +1,44 @@
+//! What an image is, from its first bytes.
+
+use super::compress::Compression;
+use super::cpio::Magic;
+
+/// What the first bytes of an image say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signature {
+    /// A cpio archive.
+    Cpio(Magic),
+    /// Something compressed: look again inside.
+    Compressed(Compression),
+    /// A tar archive.
+    Tar,
+    /// The filesystem of Nanos, or a disk that begins with its boot sector.
+    Tfs,
+    /// An ELF file, which may have an archive inside.
+    Elf,
+    /// A PE file, as unified kernel images are.
+    Pe,
+}
+
+/// Bytes that [`detect`] looks at.
+pub const HEAD_LEN: usize = 512;
+
+/// Recognises what begins with `head`: [`HEAD_LEN`] bytes, or all there are.
+#[must_use]
+pub fn detect(head: &[u8]) -> Option<Signature> {
+    if let Some(magic) = Magic::detect(head) {
+        return Some(Signature::Cpio(magic));
+    }
+    if let Some(compression) = Compression::detect(head) {
+        return Some(Signature::Compressed(compression));
+    }
+    match head {
+        [b'N', b'V', b'M', b'T', b'F', b'S', ..] => Some(Signature::Tfs),
+        [0x7f, b'E', b'L', b'F', ..] => Some(Signature::Elf),
+        [b'M', b'Z', ..] => Some(Signature::Pe),
+        _ if head.get(257..262) == Some(b"ustar") => Some(Signature::Tar),
+        // A disk with a partition table: the only disks read here are those of Nanos.
+        _ if head.get(510..512) == Some(&[0x55, 0xaa]) => Some(Signature::Tfs),
+        _ => None,
+    }
+}

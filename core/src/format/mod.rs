@@ -1,0 +1,24 @@
+//! Codecs: bytes to values and back, without I/O and without locks.
+
+pub mod compress;
+pub mod cpio;
+pub mod detect;
+
+use crate::errno::Errno;
+use crate::error::Error;
+
+/// A format that is recognised but that this version does not read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{format} at byte {offset} is recognised but not supported yet")]
+pub struct Unsupported {
+    /// What was recognised.
+    pub format: &'static str,
+    /// Where it begins, in bytes.
+    pub offset: u64,
+}
+
+impl From<Unsupported> for Error {
+    fn from(unsupported: Unsupported) -> Self {
+        Self::new(Errno::NotSupported, unsupported)
+    }
+}

@@ -1,0 +1,514 @@
+//! From an image reference to a filesystem: finds the bytes, finds out what they are, picks the backend.
+
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::attr::Defaults;
+use crate::backend::archive::{ArchiveFs, ArchiveOptions, ArchiveReport, LimitExceeded, Unpack};
+use crate::checked::to_u64;
+use crate::errno::Errno;
+use crate::error::{Error, Result};
+use crate::format::Unsupported;
+use crate::format::compress::{Compression, Fed, GzipMember};
+use crate::format::detect::{HEAD_LEN, Signature, detect};
+use crate::fs::FileSystem;
+use crate::limits::{NESTED_COMPRESSIONS_MAX, UNPACKED_MAX};
+use crate::name::escape;
+use crate::source::{BytesSource, FileSource, MmapSource, Source};
+
+/// A format that a reference can name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Format {
+    /// The filesystem of Nanos.
+    Tfs,
+    /// An initial RAM filesystem: cpio archives, plain or compressed.
+    Cpio,
+    /// A tar archive.
+    Tar,
+    /// An OCI image layout.
+    Oci,
+    /// What `docker save` writes.
+    Docker,
+    /// A directory of the host.
+    Dir,
+    /// An ELF file with an archive inside.
+    Elf,
+    /// A 9P server.
+    P9,
+    /// An empty filesystem in memory.
+    Mem,
+}
+
+impl Format {
+    const ALL: [Self; 9] =
+        [Self::Tfs, Self::Cpio, Self::Tar, Self::Oci, Self::Docker, Self::Dir, Self::Elf, Self::P9, Self::Mem];
+
+    /// The word used in references: `tfs cpio tar oci docker dir elf 9p mem`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Tfs => "tfs",
+            Self::Cpio => "cpio",
+            Self::Tar => "tar",
+            Self::Oci => "oci",
+            Self::Docker => "docker",
+            Self::Dir => "dir",
+            Self::Elf => "elf",
+            Self::P9 => "9p",
+            Self::Mem => "mem",
+        }
+    }
+
+    /// The format called `word`.
+    #[must_use]
+    pub fn from_word(word: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.word().as_bytes() == word)
+    }
+
+    /// Whether it can be read from front to back, and so from a pipe.
+    #[must_use]
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Cpio | Self::Tar | Self::Docker)
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Where the bytes of an image are.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Location {
+    /// `-`: standard input.
+    Stdin,
+    /// A file or directory of the host; for `9p` an address, for `mem` anything.
+    Path(PathBuf),
+}
+
+/// A parsed `[FORMAT:]LOCATION[#SELECT]`.
+///
+/// A prefix counts as a format only if it is one of the words; the part behind the last `#` selects. Write `./` in
+/// front of a file whose name looks like a format, and use [`ImageRef::from_path`] for one with a `#` in its name.
+///
+/// ```
+/// use mountless::open::{Format, ImageRef};
+/// let image = ImageRef::parse("cpio:build/initrd.img#2");
+/// assert_eq!(image.format, Some(Format::Cpio));
+/// assert_eq!(image.select.as_deref(), Some("2".as_ref()));
+/// assert_eq!(image.to_string(), "cpio:build/initrd.img#2");
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ImageRef {
+    /// The format, if it is given; else it is found from the bytes.
+    pub format: Option<Format>,
+    /// Where the bytes are.
+    pub location: Location,
+    /// Which part of the image.
+    pub select: Option<OsString>,
+}
+
+impl ImageRef {
+    /// Parses a reference. Every text is one.
+    #[must_use]
+    pub fn parse(reference: impl AsRef<OsStr>) -> Self {
+        let bytes = reference.as_ref().as_bytes();
+        let prefixed = split_at_byte(bytes, b':').and_then(|(word, rest)| Some((Format::from_word(word)?, rest)));
+        let (format, rest) = prefixed.map_or((None, bytes), |(format, rest)| (Some(format), rest));
+        let selected = rest.iter().rposition(|byte| *byte == b'#').and_then(|at| {
+            let (location, select) = rest.split_at_checked(at)?;
+            Some((location, select.get(1..)?))
+        });
+        let (location, select) = selected.map_or((rest, None), |(location, select)| (location, Some(select)));
+        let location = match location {
+            b"-" => Location::Stdin,
+            path => Location::Path(OsStr::from_bytes(path).into()),
+        };
+        Self { format, location, select: select.map(|select| OsStr::from_bytes(select).to_owned()) }
+    }
+
+    /// A reference to the file or directory `path`, whatever it is called.
+    #[must_use]
+    pub fn from_path(path: impl Into<PathBuf>) -> Self {
+        Self { format: None, location: Location::Path(path.into()), select: None }
+    }
+}
+
+impl<T: AsRef<OsStr>> From<T> for ImageRef {
+    fn from(reference: T) -> Self {
+        Self::parse(reference)
+    }
+}
+
+impl fmt::Display for ImageRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(format) = self.format {
+            write!(f, "{format}:")?;
+        }
+        match &self.location {
+            Location::Stdin => f.write_str("-")?,
+            Location::Path(path) => escape(path.as_os_str().as_bytes()).fmt(f)?,
+        }
+        match &self.select {
+            Some(select) => write!(f, "#{}", escape(select.as_bytes())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Splits `IMAGE:/PATH` at the first `:/` into the reference and the path inside, which keeps its slash.
+///
+/// The `:/` of a format with an absolute location (`cpio:/boot/initrd.img`) does not count.
+///
+/// ```
+/// use mountless::open::split_path;
+/// let (image, path) = split_path("base.cpio:/etc/passwd".as_ref());
+/// assert_eq!((image, path), ("base.cpio".as_ref(), Some(&b"/etc/passwd"[..])));
+/// let (image, path) = split_path("cpio:/boot/initrd.img:/init".as_ref());
+/// assert_eq!((image, path), ("cpio:/boot/initrd.img".as_ref(), Some(&b"/init"[..])));
+/// ```
+#[must_use]
+pub fn split_path(argument: &OsStr) -> (&OsStr, Option<&[u8]>) {
+    let bytes = argument.as_bytes();
+    let format_len = split_at_byte(bytes, b':')
+        .filter(|(word, _)| Format::from_word(word).is_some())
+        .map_or(0, |(word, _)| word.len().saturating_add(1));
+    let location = bytes.get(format_len..).unwrap_or_default();
+    let split = location.windows(2).position(|pair| pair == b":/").and_then(|at| {
+        let (image, path) = bytes.split_at_checked(format_len.checked_add(at)?)?;
+        Some((image, path.get(1..)?))
+    });
+    split.map_or((argument, None), |(image, path)| (OsStr::from_bytes(image), Some(path)))
+}
+
+fn split_at_byte(bytes: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
+    let (before, from) = bytes.split_at_checked(bytes.iter().position(|found| *found == byte)?)?;
+    Some((before, from.get(1..)?))
+}
+
+/// How to open an image.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpenOptions {
+    /// Bytes that an image may have when decompressed.
+    pub max_unpacked: u64,
+    /// Give the tree that Linux would boot with, even from a damaged initial RAM filesystem.
+    pub as_linux: bool,
+    /// What stands in for attributes that an image does not record.
+    pub defaults: Defaults,
+}
+
+impl Default for OpenOptions {
+    /// Strict, with the limit [`UNPACKED_MAX`].
+    fn default() -> Self {
+        Self { max_unpacked: UNPACKED_MAX, as_linux: false, defaults: Defaults::default() }
+    }
+}
+
+/// An image, open.
+#[derive(Debug)]
+pub struct OpenedImage {
+    /// Its tree.
+    pub fs: Arc<dyn FileSystem>,
+    /// What was found out on the way.
+    pub facts: ImageFacts,
+}
+
+/// What is known about an image besides its tree.
+#[derive(Debug)]
+pub struct ImageFacts {
+    /// Its format.
+    pub format: Format,
+    /// Bytes of the image as it is stored; 0 for what is not stored as one run of bytes.
+    pub stored_len: u64,
+    /// For archives: parts, compressions, counts, and entries left out.
+    pub archive: Option<ArchiveReport>,
+}
+
+/// What is wrong, with the image it is wrong in.
+#[derive(Debug, thiserror::Error)]
+#[error("{image}: {error}{}", .hint.map(|hint| format!("; {hint}")).unwrap_or_default())]
+pub struct OpenError {
+    image: String,
+    hint: Option<&'static str>,
+    #[source]
+    error: Error,
+}
+
+/// The bytes are no image of any format known here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "no known format begins with \"{}\" (byte {offset}); expected cpio, or something compressed with it inside",
+    .found.escape_ascii()
+)]
+pub struct UnknownFormat {
+    /// Where the first byte that is not zero stands.
+    pub offset: u64,
+    /// The bytes from there on.
+    pub found: [u8; 8],
+}
+
+/// Opens the image that `reference` names.
+///
+/// # Errors
+/// What the host answers when it is not there (`ENOENT`, `EACCES`…); `EINVAL` with [`UnknownFormat`]; `ENOTSUP` for
+/// formats not read yet; what the format's backend answers, for example as
+/// [`ArchiveFs::open_cpio`]. All carry an [`OpenError`] that names the image.
+pub fn open(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedImage> {
+    open_location(reference, options).map_err(|error| with_image(error, reference, options))
+}
+
+/// Opens an image whose bytes are at hand.
+///
+/// # Errors
+/// As [`open`], without the name.
+pub fn open_source(source: Arc<dyn Source>, format: Option<Format>, options: &OpenOptions) -> Result<OpenedImage> {
+    let format = match format {
+        Some(format) => format,
+        None => detect_format(&source)?,
+    };
+    match format {
+        Format::Cpio => open_cpio(source, options),
+        other => Err(not_yet(other).into()),
+    }
+}
+
+fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedImage> {
+    let path = match (&reference.location, reference.format) {
+        (_, Some(format @ (Format::Mem | Format::P9))) => return Err(not_yet(format).into()),
+        (Location::Stdin, Some(format)) if !format.is_stream() => {
+            let sentence = format!("{format} cannot be read from standard input, give a file");
+            return Err(Error::new(Errno::IllegalSeek, sentence));
+        }
+        (Location::Stdin, format) => {
+            no_select(reference)?;
+            return open_source(read_stream(std::io::stdin().lock(), options)?, format, options);
+        }
+        (Location::Path(path), _) => path,
+    };
+    let metadata = std::fs::metadata(path).map_err(from_io)?;
+    match reference.format {
+        Some(Format::Dir) => open_dir(path),
+        None if metadata.is_dir() => match path.join("oci-layout").is_file() {
+            true => Err(not_yet(Format::Oci).into()),
+            false => open_dir(path),
+        },
+        Some(format) if metadata.is_dir() && format != Format::Oci => {
+            Err(Error::new(Errno::IsDir, format!("a directory cannot be read as {format}; leave the format out")))
+        }
+        format => {
+            let source = read_file(path, &metadata, options)?;
+            no_select(reference)?;
+            open_source(source, format, options)
+        }
+    }
+}
+
+/// The one place where host directories come in.
+fn open_dir(_path: &Path) -> Result<OpenedImage> {
+    Err(not_yet(Format::Dir).into())
+}
+
+fn open_cpio(source: Arc<dyn Source>, options: &OpenOptions) -> Result<OpenedImage> {
+    let stored_len = source.len();
+    let options = ArchiveOptions {
+        unpack: if options.as_linux { Unpack::AsLinux } else { Unpack::Strict },
+        max_unpacked: options.max_unpacked,
+        defaults: options.defaults,
+    };
+    let (fs, report) = ArchiveFs::open_cpio(source, &options)?;
+    let facts = ImageFacts { format: Format::Cpio, stored_len, archive: Some(report) };
+    Ok(OpenedImage { fs: Arc::new(fs), facts })
+}
+
+/// Nothing of what is read so far has parts to select.
+fn no_select(reference: &ImageRef) -> Result<()> {
+    match &reference.select {
+        None => Ok(()),
+        Some(select) => {
+            let sentence = format!("nothing to select with #{}", escape(select.as_bytes()));
+            Err(Error::new(Errno::Invalid, sentence))
+        }
+    }
+}
+
+fn not_yet(format: Format) -> Unsupported {
+    let format = match format {
+        Format::Tfs => "the filesystem TFS",
+        Format::Cpio => "a cpio archive",
+        Format::Tar => "a tar archive",
+        Format::Oci => "an OCI image layout",
+        Format::Docker => "a docker archive",
+        Format::Dir => "a host directory",
+        Format::Elf => "an ELF or PE file with an archive inside",
+        Format::P9 => "a 9P server",
+        Format::Mem => "an empty filesystem in memory",
+    };
+    Unsupported { format, offset: 0 }
+}
+
+/// Maps a regular file, reads everything else into memory.
+fn read_file(path: &Path, metadata: &std::fs::Metadata, options: &OpenOptions) -> Result<Arc<dyn Source>> {
+    let file = File::open(path).map_err(from_io)?;
+    if !metadata.is_file() {
+        return read_stream(file, options);
+    }
+    if metadata.len() == 0 {
+        return Ok(Arc::new(BytesSource::new(bytes::Bytes::new())));
+    }
+    match MmapSource::new(&file) {
+        Ok(source) => Ok(Arc::new(source)),
+        // Some filesystems cannot map.
+        Err(_) => Ok(Arc::new(FileSource::new(file)?)),
+    }
+}
+
+/// Reads a pipe to its end.
+fn read_stream(stream: impl Read, options: &OpenOptions) -> Result<Arc<dyn Source>> {
+    let mut bytes = Vec::new();
+    let limit = options.max_unpacked;
+    stream.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(from_io)?;
+    if to_u64(bytes.len()) > limit {
+        return Err(LimitExceeded::Unpacked { max: limit }.into());
+    }
+    Ok(Arc::new(BytesSource::new(bytes.into())))
+}
+
+/// Finds the format from the bytes, looking inside what is compressed.
+fn detect_format(source: &Arc<dyn Source>) -> Result<Format> {
+    let start = first_nonzero(&**source)?;
+    // All zeros, or nothing at all, is an empty initial RAM filesystem.
+    let Some(start) = start else { return Ok(Format::Cpio) };
+    let mut head = source.bytes_at(start..source.len().min(start.saturating_add(to_u64(HEAD_LEN))))?.to_vec();
+    let mut packed: Option<Compression> = None;
+    for _ in 0..=NESTED_COMPRESSIONS_MAX {
+        match detect(&head) {
+            Some(Signature::Cpio(_)) => return Ok(Format::Cpio),
+            Some(Signature::Tar) => return Ok(Format::Tar),
+            Some(Signature::Tfs) => return Ok(Format::Tfs),
+            Some(Signature::Elf | Signature::Pe) => return Ok(Format::Elf),
+            Some(Signature::Compressed(Compression::Gzip)) => {
+                head = match packed {
+                    None => {
+                        let window = to_u64(GzipMember::WINDOW);
+                        gzip_head(&source.bytes_at(start..source.len().min(start.saturating_add(window)))?)
+                    }
+                    Some(_) => gzip_head(&head),
+                };
+                packed = Some(Compression::Gzip);
+            }
+            // What is inside cannot be seen yet; of the formats that are compressed, this one will say so best.
+            Some(Signature::Compressed(_)) => return Ok(Format::Cpio),
+            // Damaged or empty inside: the reader of initial RAM filesystems says where.
+            None if packed.is_some() => return Ok(Format::Cpio),
+            None => break,
+        }
+    }
+    let mut found = [0; 8];
+    for (found, byte) in found.iter_mut().zip(&head) {
+        *found = *byte;
+    }
+    Err(Error::new(Errno::Invalid, UnknownFormat { offset: start, found }))
+}
+
+/// The first bytes inside a gzip stream, as far as `packed` goes.
+fn gzip_head(packed: &[u8]) -> Vec<u8> {
+    let mut member = GzipMember::new(false);
+    let mut out = Vec::new();
+    let mut rest = packed;
+    while let Ok(Fed::More(used)) = member.feed(rest, &mut out, HEAD_LEN) {
+        rest = rest.get(used..).unwrap_or_default();
+        if rest.is_empty() {
+            break;
+        }
+    }
+    out
+}
+
+/// Where the first byte that is not zero stands.
+fn first_nonzero(source: &dyn Source) -> Result<Option<u64>> {
+    const STEP: u64 = 1 << 20;
+    let mut at = 0;
+    while at < source.len() {
+        let end = source.len().min(at.saturating_add(STEP));
+        let bytes = source.bytes_at(at..end)?;
+        if let Some(zeros) = bytes.iter().position(|byte| *byte != 0) {
+            return Ok(Some(at.saturating_add(to_u64(zeros))));
+        }
+        source.release(at..end);
+        at = end;
+    }
+    Ok(None)
+}
+
+fn with_image(error: Error, reference: &ImageRef, options: &OpenOptions) -> Error {
+    let hint = match error.corrupt() {
+        Some(corrupt) if !options.as_linux && matches!(corrupt.format(), "cpio" | "gzip") => {
+            Some("open it as Linux does to see what it would boot with")
+        }
+        _ => None,
+    };
+    Error::new(error.errno(), OpenError { image: reference.to_string(), hint, error })
+}
+
+fn from_io(error: std::io::Error) -> Error {
+    let errno = match error.kind() {
+        std::io::ErrorKind::NotFound => Errno::NotFound,
+        std::io::ErrorKind::PermissionDenied => Errno::Access,
+        std::io::ErrorKind::IsADirectory => Errno::IsDir,
+        std::io::ErrorKind::NotADirectory => Errno::NotDir,
+        _ => Errno::Io,
+    };
+    Error::new(errno, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_taken_apart() {
+        for (text, format, path, select) in [
+            ("a.cpio", None, "a.cpio", None),
+            ("cpio:a.img", Some(Format::Cpio), "a.img", None),
+            ("9p:host:564", Some(Format::P9), "host:564", None),
+            ("zip:a.img", None, "zip:a.img", None),
+            ("./cpio:a.img", None, "./cpio:a.img", None),
+            ("disk.img#boot", None, "disk.img", Some("boot")),
+            ("oci:layout#latest#layer=2", Some(Format::Oci), "layout#latest", Some("layer=2")),
+            ("a#", None, "a", Some("")),
+        ] {
+            let image = ImageRef::parse(text);
+            assert_eq!(image.format, format, "{text}");
+            assert_eq!(image.location, Location::Path(path.into()), "{text}");
+            assert_eq!(image.select.as_deref(), select.map(OsStr::new), "{text}");
+            assert_eq!(image.to_string(), text);
+        }
+        assert_eq!(ImageRef::parse("-").location, Location::Stdin);
+        assert_eq!(ImageRef::parse("tar:-").location, Location::Stdin);
+        assert_eq!(ImageRef::from_path("cpio:a#b").location, Location::Path("cpio:a#b".into()));
+    }
+
+    #[test]
+    fn arguments_split_at_the_first_colon_slash() {
+        for (text, image, path) in [
+            ("a.cpio", "a.cpio", None),
+            ("a.cpio:/", "a.cpio", Some("/")),
+            ("a.cpio:/x:/y", "a.cpio", Some("/x:/y")),
+            ("cpio:a:/x", "cpio:a", Some("/x")),
+            ("cpio:/a", "cpio:/a", None),
+            ("cpio:/a:/x", "cpio:/a", Some("/x")),
+            ("/boot:/x", "/boot", Some("/x")),
+            ("a:b", "a:b", None),
+        ] {
+            assert_eq!(split_path(text.as_ref()), (image.as_ref(), path.map(str::as_bytes)), "{text}");
+        }
+    }
+}

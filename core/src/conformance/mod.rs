@@ -64,7 +64,7 @@ pub struct Capabilities {
     pub holes: bool,
     /// `allocate` (`ENOTSUP` if not).
     pub allocate: bool,
-    /// Files up to [`FILE_SIZE_MAX`](crate::limits::FILE_SIZE_MAX); else the limit is somewhere below.
+    /// Files up to [`FILE_SIZE_MAX`](crate::limits::FILE_SIZE_MAX); else the limit may be anywhere below.
     pub greatest_files: bool,
 }
 

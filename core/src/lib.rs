@@ -45,6 +45,8 @@ pub mod backend;
 mod checked;
 pub mod clock;
 pub mod compose;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod errno;
 pub mod error;
 pub mod format;

@@ -1,4 +1,6 @@
 //! Filesystems over one store each.
 
 pub mod archive;
+#[cfg(all(feature = "host", target_os = "linux"))]
+pub mod host;
 pub mod mem;

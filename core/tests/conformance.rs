@@ -1,0 +1,52 @@
+//! The conformance suite on every backend, each case a test of its own: `mem::rename::into_own_subtree`.
+
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+use mountless::backend::host::HostFs;
+use mountless::backend::mem::MemFs;
+use mountless::conformance::{Capabilities, cases};
+use mountless::fs::FileSystem;
+
+/// A filesystem and whatever has to stay alive with it.
+type Made = (Arc<dyn FileSystem>, Box<dyn std::any::Any>);
+
+fn trials(backend: &str, make: fn() -> Made, can: Capabilities) -> impl Iterator<Item = Trial> {
+    cases().map(move |case| {
+        Trial::test(format!("{backend}::{}", case.name()), move || {
+            let (fs, _kept) = make();
+            case.run(fs, can);
+            Ok(())
+        })
+    })
+}
+
+fn memory() -> Made {
+    (Arc::new(MemFs::new()), Box::new(()))
+}
+
+/// A new directory of the host, on whatever holds the temporary files.
+fn host() -> Made {
+    let dir = tempfile::tempdir().unwrap();
+    (Arc::new(HostFs::open(dir.path()).unwrap()), Box::new(dir))
+}
+
+/// What Linux lets us do. Devices and owners need root.
+fn of_host() -> Capabilities {
+    let is_root = rustix::process::geteuid().is_root();
+    Capabilities {
+        devices: is_root,
+        owners: is_root,
+        whiteouts: false,
+        empty_links: false,
+        link_modes: false,
+        set_ctime: false,
+        greatest_files: false,
+        ..Capabilities::ALL
+    }
+}
+
+fn main() {
+    let tests = trials("mem", memory, Capabilities::ALL).chain(trials("host", host, of_host())).collect();
+    libtest_mimic::run(&Arguments::from_args(), tests).exit();
+}

@@ -102,11 +102,6 @@ impl Table {
         // Closes outside of the lock.
         drop(removed);
     }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.lock().by_id.len()
-    }
 }
 
 impl fmt::Debug for Table {

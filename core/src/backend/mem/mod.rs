@@ -15,8 +15,6 @@
 mod data;
 mod dir;
 mod quota;
-#[cfg(test)]
-mod testing;
 mod tree;
 
 use alloc::sync::Arc;

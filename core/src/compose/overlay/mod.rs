@@ -43,7 +43,7 @@ use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::fs::{
     Cookie, DirBatch, Entry, Extent, FileSystem, FileSystemExt, FsInfo, NewKind, NewNode, NodeId, NodeRef, Snapshot,
-    WritableFileSystem,
+    WritableFileSystem, XattrMode,
 };
 use crate::limits::LAYERS_MAX;
 use crate::name::Name;
@@ -166,13 +166,9 @@ impl Overlay {
                 break;
             }
         }
-        let template = match roots.first() {
-            Some(lower) => Some(lower.node.fs().attr(lower.node.node())?),
-            None => None,
-        };
         let (upper, upper_root) = match upper {
             Some(fs) => {
-                let (upper, root) = Upper::prepare(fs, template.as_ref())?;
+                let (upper, root) = Upper::prepare(fs, roots.first().map(|lower| &lower.node))?;
                 (Some(upper), Some(root))
             }
             None => (None, None),
@@ -201,11 +197,13 @@ impl Overlay {
 }
 
 impl Upper {
-    fn prepare(fs: Arc<dyn FileSystem>, template: Option<&Attr>) -> Result<(Self, NodeRef)> {
+    fn prepare(fs: Arc<dyn FileSystem>, lower_root: Option<&NodeRef>) -> Result<(Self, NodeRef)> {
         let (tree, made) = subdirectory(&fs, b"upper")?;
         let (work, _) = subdirectory(&fs, b"work")?;
-        if let (true, Some(attr)) = (made, template) {
-            fs.writable()?.set_attr(tree.node(), &copied_attributes(attr))?;
+        if let (true, Some(lower)) = (made, lower_root) {
+            let to = fs.writable()?;
+            copy_xattrs(lower, to, tree.node())?;
+            to.set_attr(tree.node(), &copied_attributes(&lower.fs().attr(lower.node())?))?;
         }
         Ok((Self { fs, work, serial: AtomicU64::new(0) }, tree))
     }
@@ -226,7 +224,14 @@ fn subdirectory(fs: &Arc<dyn FileSystem>, name: &[u8]) -> Result<(NodeRef, bool)
     }
 }
 
-/// What makes a copy equal to the original, besides type and content.
+fn copy_xattrs(lower: &NodeRef, to: &dyn WritableFileSystem, node: NodeId) -> Result<()> {
+    for name in lower.fs().xattr_names(lower.node())? {
+        to.set_xattr(node, &name, &lower.fs().xattr(lower.node(), &name)?, XattrMode::Set)?;
+    }
+    Ok(())
+}
+
+/// What makes a copy equal to the original, besides type, content and extended attributes.
 fn copied_attributes(attr: &Attr) -> SetAttr {
     SetAttr {
         mode: Some(attr.mode),

@@ -35,18 +35,18 @@ pub fn build() -> Result<Vec<u8>> {
     let motd = fs::read(sources.join("motd"))?;
     // The gzip header holds no name and no time.
     let mut archive = CpioWriter::new(GzBuilder::new().write(Vec::new(), Compression::best()));
-    let tree: [(&[u8], u16, Option<&[u8]>); 6] = [
-        (b".", 0o755, None),
-        (b"bin", 0o755, None),
-        (b"bin/demo.wasm", 0o755, Some(&program)),
-        (b"etc", 0o755, None),
-        (b"etc/motd", 0o644, Some(&motd)),
-        (b"tmp", 0o1777, None),
-    ];
-    for (ino, (name, mode, content)) in (1..).zip(tree) {
-        let (file_type, nlink) = if content.is_some() { (FileType::File, 1) } else { (FileType::Dir, 2) };
+    let mut ino = 0;
+    let mut entry = |name: &[u8], mode, file_type, content: &[u8]| {
+        ino += 1;
+        let nlink = if file_type == FileType::Dir { 2 } else { 1 };
         let entry = NewEntry { name, file_type, mode, uid: 0, gid: 0, nlink, ino, mtime: 0, rdev: Device::default() };
-        archive.entry(&entry, content.unwrap_or_default())?;
-    }
+        archive.entry(&entry, content)
+    };
+    entry(b".", 0o755, FileType::Dir, b"")?;
+    entry(b"bin", 0o755, FileType::Dir, b"")?;
+    entry(b"bin/demo.wasm", 0o755, FileType::File, &program)?;
+    entry(b"etc", 0o755, FileType::Dir, b"")?;
+    entry(b"etc/motd", 0o644, FileType::File, &motd)?;
+    entry(b"tmp", 0o1777, FileType::Dir, b"")?;
     Ok(archive.finish()?.finish()?)
 }

@@ -181,7 +181,7 @@ fn what_cannot_be_run_says_why_with_125() {
     mountless: cannot read program: image:/bin/nothing.wasm: no such file or directory
       next: `mountless find IMAGE` lists what an image holds
 
-    mountless: cannot read program: IN/missing: No such file or directory (os error 2)
+    mountless: cannot read program: IN/missing: no such file or directory
       next: a program inside the stack is written image:/PATH
 
     mountless: cannot run: image:/etc/motd: not a WebAssembly module: it starts with the bytes 48 65 6c 6c, not with 00 61 73 6d

@@ -18,12 +18,6 @@ pub struct Ran {
     pub stderr: Vec<u8>,
 }
 
-/// Runs `wasm` with `dir` as its `/`.
-#[must_use]
-pub fn run(wasm: &Path, arguments: &[&str], environment: &[(&str, &str)], dir: &Path) -> Ran {
-    run_at(wasm, arguments, environment, dir, "/")
-}
-
 /// Runs `wasm` with `dir` preopened as `name`.
 #[must_use]
 pub fn run_at(wasm: &Path, arguments: &[&str], environment: &[(&str, &str)], dir: &Path, name: &str) -> Ran {

@@ -16,7 +16,7 @@ fn wasm(name: &str) -> String {
 fn the_demo_runs_as_the_readme_says() {
     let demo = xtask::demo::path();
     let built = xtask::demo::build().unwrap();
-    assert!(fs::read(&demo).unwrap() == built, "run `cargo xtask demo`: the image differs from its sources");
+    assert!(fs::read(&demo).unwrap() == built, "run `cargo xtask demo-image`: the image differs from its sources");
     let done = Sandbox::new().run(["run", "-i", demo.to_str().unwrap(), "image:/bin/demo.wasm"]);
     assert_snapshot!(done.shown(), @"
     / holds: bin etc tmp

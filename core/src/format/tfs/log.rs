@@ -138,15 +138,6 @@ impl Partial {
     }
 }
 
-/// An extension that is part of the log.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Extension {
-    /// Where.
-    pub link: Link,
-    /// How records are encoded in it.
-    pub version: Version,
-}
-
 /// Reads a log extension by extension; whoever has the bytes hands them in.
 ///
 /// Every log is finite: extensions never overlap, and a record never has more bytes than were read.
@@ -154,7 +145,8 @@ pub struct Extension {
 pub struct LogReader {
     /// Sectors of the file system.
     end: u64,
-    extensions: Vec<Extension>,
+    /// Of the extension being read.
+    version: Version,
     /// Sectors of the extensions: first to one past the last.
     used: BTreeMap<u64, u64>,
     partial: Option<Partial>,
@@ -173,13 +165,7 @@ impl LogReader {
     #[must_use]
     pub const fn new(end: u64, lenient: bool) -> Self {
         let joined = Partial { offset: 0, total: 0, bytes: Vec::new(), pieces: Vec::new() };
-        Self { end, extensions: Vec::new(), used: BTreeMap::new(), partial: None, joined, lenient }
-    }
-
-    /// The extensions read so far.
-    #[must_use]
-    pub fn extensions(&self) -> &[Extension] {
-        &self.extensions
+        Self { end, version: Version::V5, used: BTreeMap::new(), partial: None, joined, lenient }
     }
 
     /// Bytes of the file system to hand in for `link`.
@@ -203,13 +189,9 @@ impl LogReader {
             return Err(Damage::new(base, reason));
         }
         self.used.insert(link.sector, link.sector.saturating_add(link.count));
-        self.extensions.push(Extension { link, version: header.version });
+        self.version = header.version;
         let frames = FrameReader::new(bytes, base, header.len);
         Ok((header, frames))
-    }
-
-    fn version(&self) -> Version {
-        self.extensions.last().map_or(Version::V5, |extension| extension.version)
     }
 
     /// What comes next.
@@ -239,7 +221,7 @@ impl LogReader {
                     return Ok(Item::Record(Record {
                         offset: frame.offset,
                         bytes: piece,
-                        version: self.version(),
+                        version: self.version,
                         pieces,
                     }));
                 }
@@ -266,7 +248,7 @@ impl LogReader {
         }
         self.joined = self.partial.take().unwrap_or_default();
         let Partial { offset, bytes, pieces, .. } = &self.joined;
-        Ok(Item::Record(Record { offset: *offset, bytes, version: self.version(), pieces: Pieces::Many(pieces) }))
+        Ok(Item::Record(Record { offset: *offset, bytes, version: self.version, pieces: Pieces::Many(pieces) }))
     }
 
     /// Where the record that is in progress began, or else `frame`: the first byte that is lost when the frame at

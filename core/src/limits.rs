@@ -34,6 +34,15 @@ pub const ARCHIVE_PARTS_MAX: usize = 65_536;
 /// Entries left out of a tree that are remembered with their reasons; further ones are only counted.
 pub const SKIPPED_KEPT_MAX: usize = 1000;
 
+/// Entries of a TFS log's dictionary: what it takes to know 50 million files.
+pub const TFS_DICTIONARY_MAX: u32 = 400_000_000;
+
+/// Values in attributes that TFS images carry along for others, counted once for each place they are seen in.
+pub const TFS_ATTRIBUTE_VALUES_MAX: u32 = 1_000_000;
+
+/// Paths that directories with several names may give; such directories exist in damaged TFS images only.
+pub const TFS_SHARED_PATHS_MAX: u64 = 10_000_000;
+
 /// Default limit on the decompressed size of an image, in bytes.
 pub const UNPACKED_MAX: u64 = 4 << 30;
 

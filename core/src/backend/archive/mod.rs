@@ -5,8 +5,10 @@
 
 mod build;
 mod cpio;
+mod heads;
 mod index;
 mod report;
+mod scouts;
 mod walk;
 mod window;
 

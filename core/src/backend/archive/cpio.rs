@@ -31,7 +31,7 @@ use crate::source::{BytesSource, Source};
 
 /// Entries for which memory is reserved at the start: one for each of this many bytes of image, but not too many.
 const BYTES_PER_ENTRY: u64 = 8 << 10;
-const RESERVE_MAX: usize = 16 << 10;
+const RESERVE_MAX: usize = 64 << 10;
 
 /// What replaying an archive gives.
 pub(super) struct Replayed {
@@ -115,9 +115,9 @@ struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// The head of the entry that the replay stands at, if it was found ahead.
-    fn found_ahead(&mut self) -> Option<Head<'_>> {
-        self.ahead.as_mut()?.find(self.at)
+    /// Whether the head of an entry where the replay stands was found ahead.
+    fn is_found_ahead(&mut self) -> bool {
+        self.ahead.as_mut().is_some_and(|ahead| ahead.seek(self.at))
     }
 }
 
@@ -197,7 +197,7 @@ impl Replay {
             return Ok(Next::Entry);
         }
         let behind_entry = frame.at;
-        let found_ahead = frame.found_ahead().is_some();
+        let found_ahead = frame.is_found_ahead();
         if !found_ahead {
             frame.at = frame.window.skip_zeros(frame.at)?;
         }
@@ -249,7 +249,7 @@ impl Replay {
     fn entry(&mut self, frame: &mut Frame<'_>) -> Result<(), Broken> {
         let at = frame.at;
         let available = frame.window.len().saturating_sub(at);
-        let head = match frame.ahead.as_mut().and_then(|ahead| ahead.find(at)) {
+        let head = match frame.ahead.as_ref().and_then(|ahead| ahead.get(at)) {
             Some(head) => head,
             None => {
                 let window = frame.window.at(at, LONGEST_HEAD)?;

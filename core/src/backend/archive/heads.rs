@@ -87,6 +87,8 @@ struct Lane {
 pub(super) struct Segment {
     start: u64,
     lane_len: u64,
+    /// The lane that the reader is in.
+    lane: usize,
     lanes: [Lane; LANES as usize],
 }
 
@@ -111,10 +113,16 @@ impl Segment {
         }
     }
 
-    /// The head at `at`. Offsets asked for must not go down.
-    pub(super) fn find(&mut self, at: u64) -> Option<Head<'_>> {
-        let lane = at.checked_sub(self.start)? / self.lane_len.max(1);
-        self.lanes.get_mut(to_usize(lane).ok()?)?.find(at)
+    /// Moves to the head at `at`, if there is one. Offsets must not go down.
+    pub(super) fn seek(&mut self, at: u64) -> bool {
+        let lane = at.checked_sub(self.start).and_then(|past| to_usize(past / self.lane_len.max(1)).ok());
+        self.lane = lane.unwrap_or(usize::MAX);
+        self.lanes.get_mut(self.lane).is_some_and(|lane| lane.seek(at))
+    }
+
+    /// The head moved to, if it is the one at `at`.
+    pub(super) fn get(&self, at: u64) -> Option<Head<'_>> {
+        self.lanes.get(self.lane)?.get(at)
     }
 }
 
@@ -190,10 +198,14 @@ impl Lane {
         self.heads.push(kept);
     }
 
-    fn find(&mut self, at: u64) -> Option<Head<'_>> {
+    fn seek(&mut self, at: u64) -> bool {
         while self.heads.get(self.cursor).is_some_and(|head| head.at < at) {
             self.cursor = self.cursor.saturating_add(1);
         }
+        self.heads.get(self.cursor).is_some_and(|head| head.at == at)
+    }
+
+    fn get(&self, at: u64) -> Option<Head<'_>> {
         let kept = self.heads.get(self.cursor).filter(|head| head.at == at)?;
         let bytes = self.bytes.get(usize::try_from(kept.name_start).ok()?..)?;
         let (name_field, behind) = bytes.split_at_checked(kept.name_len.into())?;

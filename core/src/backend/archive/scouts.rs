@@ -84,7 +84,7 @@ struct Board<'a> {
     source: &'a dyn Source,
     segment_len: u64,
     state: Mutex<State>,
-    /// A segment is ready, or the replay has gone on, or it is over.
+    /// The replay has gone on, or it is over.
     changed: Condvar,
 }
 
@@ -119,10 +119,6 @@ impl State {
             Some((_, found)) => *found = Some(segment),
             None => self.spare.push(segment),
         }
-    }
-
-    fn is_begun(&self, number: u64) -> bool {
-        self.begun.iter().any(|(begun, _)| *begun == number)
     }
 
     /// What was found in a segment, if it is ready.
@@ -183,7 +179,6 @@ impl Board<'_> {
         segment.collect(self.image, range.clone());
         self.source.release(range);
         self.state().finish(number, segment);
-        self.changed.notify_all();
     }
 }
 
@@ -206,15 +201,20 @@ pub(super) struct Ahead<'a> {
 }
 
 impl Ahead<'_> {
-    /// The head of the entry at `at`, if it was found. Offsets asked for must not go down.
-    pub(super) fn find(&mut self, at: u64) -> Option<Head<'_>> {
+    /// Moves to the head of the entry at `at`, if it was found. Offsets must not go down.
+    pub(super) fn seek(&mut self, at: u64) -> bool {
         let number = at / self.board.segment_len;
         if number != self.number {
             self.go_on(number);
         }
-        let found = self.segment.find(at);
-        self.used = self.used.saturating_add(found.is_some().into());
+        let found = self.segment.seek(at);
+        self.used = self.used.saturating_add(found.into());
         found
+    }
+
+    /// The head moved to, if it is the one at `at`.
+    pub(super) fn get(&self, at: u64) -> Option<Head<'_>> {
+        self.segment.get(at)
     }
 
     /// How many heads were found.
@@ -240,9 +240,13 @@ impl Ahead<'_> {
                     board.fill(number, segment);
                     board.state()
                 }
-                None if state.is_begun(number) => board.wait(state),
-                // Passed before, or behind the end: neither happens, and reading from the image serves.
-                None => return,
+                // A thread that was begun and lost its processor could take long.
+                None => {
+                    drop(state);
+                    self.segment.collect(board.image, board.range(number));
+                    board.source.release(board.range(number));
+                    return;
+                }
             };
         }
     }

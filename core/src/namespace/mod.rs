@@ -21,6 +21,7 @@ mod descriptor;
 mod ext;
 mod location;
 mod mount;
+mod step;
 #[cfg(test)]
 mod tests;
 mod walk;

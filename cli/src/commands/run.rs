@@ -19,7 +19,7 @@ use mountless_wasi::run::{Cache, Outcome, Output, RunError, RunOptions, Runner, 
 use crate::failure::{Failure, Result, plainly};
 use crate::image::{OpenArgs, patiently, unreadable};
 use crate::output;
-use crate::size::Size;
+use mountless::size::Size;
 
 /// What timeout(1) ends with.
 const EXIT_TIMEOUT: u8 = 124;

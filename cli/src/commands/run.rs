@@ -13,13 +13,13 @@ use mountless::errno::Errno;
 use mountless::name::escape;
 use mountless::namespace::{Follow, MountOptions, Namespace};
 use mountless::open::{Format, ImageRef, open, split_path};
+use mountless::size::Size;
 use mountless::source::{MmapSource, Source as _};
 use mountless_wasi::run::{Cache, Outcome, Output, RunError, RunOptions, Runner, Stdin};
 
 use crate::failure::{Failure, Result, plainly};
 use crate::image::{OpenArgs, patiently, unreadable};
 use crate::output;
-use mountless::size::Size;
 
 /// What timeout(1) ends with.
 const EXIT_TIMEOUT: u8 = 124;

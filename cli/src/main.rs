@@ -80,11 +80,15 @@ fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
     match error.use_stderr() {
         false => ExitCode::SUCCESS,
-        true if std::env::args_os().nth(1).is_some_and(|command| command == "run") => {
-            ExitCode::from(commands::run::EXIT_FAILED)
-        }
+        true if is_run() => ExitCode::from(commands::run::EXIT_FAILED),
         true => ExitCode::from(failure::EXIT_UNREADABLE),
     }
+}
+
+/// Whether the command is `run`, on a command line that was not understood. The options before it take no values.
+fn is_run() -> bool {
+    let command = std::env::args_os().skip(1).find(|word| !word.to_string_lossy().starts_with('-'));
+    command.is_some_and(|command| command == "run")
 }
 
 fn log_to_stderr(verbose: u8) {

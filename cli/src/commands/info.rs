@@ -17,7 +17,7 @@ use crate::image::{Image, OpenArgs, open_image, unreadable};
 use crate::json::Object;
 use crate::{output, walk};
 
-/// Tells what an image is: format, sizes, counts, parts and their compression, what was left out
+/// Tells what an image is: format, sizes, counts, compression, damage
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 With --json each line is an object with: image, format, stored_bytes, nodes (count by type), content_bytes, and for \

@@ -146,6 +146,7 @@ fn what_cannot_be_run_says_why_with_125() {
     let text = sandbox.file("text", "#!/bin/sh\n");
     let missing = sandbox.input("missing").to_str().unwrap().to_owned();
     let mut shown = String::new();
+    assert_eq!(sandbox.run(["-v", "run", "-i", &good]).code, 125);
     for arguments in [
         &["-i", &missing, "image:/bin/demo.wasm"][..],
         &["-i", &cut, "image:/bin/demo.wasm"],

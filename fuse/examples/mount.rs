@@ -1,7 +1,7 @@
 //! Mounts a stack of images with changes in memory, or an empty tree in memory, until it is interrupted.
 //!
 //! ```text
-//! cargo run -p mountless-fuse --example mount -- [--shared] [--read-only] [--allow-other] DIR [IMAGE]...
+//! cargo run -p mountless-fuse --example mount -- [--shared] [--write-through] [--read-only] [--allow-other] DIR [IMAGE]...
 //! ```
 
 use std::error::Error;
@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for argument in std::env::args().skip(1) {
         options = match argument.as_str() {
             "--shared" => options.shared(true),
+            "--write-through" => options.cache_writes(false),
             "--read-only" => options.read_only(true),
             "--allow-other" => options.allow_other(true),
             _ => {

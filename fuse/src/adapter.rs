@@ -50,8 +50,10 @@ const FALLOC_ZERO_RANGE: i32 = 0x10;
 pub(crate) struct Caching {
     pub(crate) names: Duration,
     pub(crate) attributes: Duration,
-    /// Nobody else changes the tree: content, listings and writes may stay in the kernel.
+    /// Nobody else changes the tree: content and listings may stay in the kernel.
     pub(crate) exclusive: bool,
+    /// So may writes.
+    pub(crate) writes: bool,
 }
 
 pub(crate) struct Adapter {
@@ -412,9 +414,12 @@ impl Filesystem for Adapter {
             InitFlags::FUSE_ASYNC_DIO,
         ];
         if self.caching.exclusive {
-            wanted.extend([InitFlags::FUSE_WRITEBACK_CACHE, InitFlags::FUSE_CACHE_SYMLINKS]);
+            wanted.push(InitFlags::FUSE_CACHE_SYMLINKS);
         } else {
             wanted.push(InitFlags::FUSE_AUTO_INVAL_DATA);
+        }
+        if self.caching.writes {
+            wanted.push(InitFlags::FUSE_WRITEBACK_CACHE);
         }
         for capability in wanted {
             // An older kernel does without.
@@ -697,6 +702,11 @@ impl Filesystem for Adapter {
     }
 
     fn lseek(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        if self.caching.writes {
+            // Linux asks without writing out what it holds, and would take new data for a hole. Told that nobody knows,
+            // it takes everything for data, which is always true.
+            return reply.error(fuser::Errno::ENOSYS);
+        }
         answer!(reply, self.seek(ino, offset, whence), offset => reply.offset(offset));
     }
 

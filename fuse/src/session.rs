@@ -27,6 +27,7 @@ pub struct MountOptions {
     name: String,
     read_only: bool,
     shared: bool,
+    cache_writes: bool,
     allow_other: bool,
     devices: bool,
     set_user_ids: bool,
@@ -40,6 +41,7 @@ impl Default for MountOptions {
             name: "mountless".to_owned(),
             read_only: false,
             shared: false,
+            cache_writes: true,
             allow_other: false,
             devices: false,
             set_user_ids: false,
@@ -75,6 +77,15 @@ impl MountOptions {
     #[must_use]
     pub const fn shared(mut self, yes: bool) -> Self {
         self.shared = yes;
+        self
+    }
+
+    /// Whether writes stay in the kernel for a while, so that many small ones become one request. No space left is then
+    /// told by fsync(2) and close(2) alone, and lseek(2) finds no holes: the kernel would not see the data that it holds
+    /// itself. The default is yes; for a [`shared`](Self::shared) tree it is always no.
+    #[must_use]
+    pub const fn cache_writes(mut self, yes: bool) -> Self {
+        self.cache_writes = yes;
         self
     }
 
@@ -117,7 +128,7 @@ impl MountOptions {
     fn caching(&self) -> Caching {
         let default = if self.shared { SHARED_TIMEOUT } else { EXCLUSIVE_TIMEOUT };
         let (names, attributes) = self.timeouts.unwrap_or((default, default));
-        Caching { names, attributes, exclusive: !self.shared }
+        Caching { names, attributes, exclusive: !self.shared, writes: self.cache_writes && !self.shared }
     }
 
     fn config(&self, namespace: &Namespace) -> Config {

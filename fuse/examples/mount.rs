@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use mountless::backend::mem::MemFs;
 use mountless::fs::FileSystem;
+use mountless::open::ImageRef;
 use mountless::{Namespace, Stack};
-use mountless_fuse::{MountOptions, Session};
+use mountless_fuse::MountOptions;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut options = MountOptions::new();
@@ -30,10 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let Some((dir, images)) = places.split_first() else { return Err("no directory to mount on".into()) };
     let tree: Arc<dyn FileSystem> = match images {
         [] => Arc::new(MemFs::new()),
-        images => {
-            Stack::open(images.iter().map(|image| mountless::open::ImageRef::parse(image)))?.with_memory_upper()?
-        }
+        images => Stack::open(images.iter().map(ImageRef::parse))?.with_memory_upper()?,
     };
-    Session::mount(Namespace::new(tree), dir, &options)?.run()?;
-    Ok(())
+    Ok(mountless_fuse::mount(Namespace::new(tree), dir, &options)?)
 }

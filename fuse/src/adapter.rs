@@ -357,6 +357,24 @@ impl Adapter {
     }
 }
 
+const NOTHING: FileAttr = FileAttr {
+    ino: INodeNo(0),
+    size: 0,
+    blocks: 0,
+    atime: SystemTime::UNIX_EPOCH,
+    mtime: SystemTime::UNIX_EPOCH,
+    ctime: SystemTime::UNIX_EPOCH,
+    crtime: SystemTime::UNIX_EPOCH,
+    kind: fuser::FileType::RegularFile,
+    perm: 0,
+    nlink: 0,
+    uid: 0,
+    gid: 0,
+    rdev: 0,
+    blksize: 0,
+    flags: 0,
+};
+
 const SET_GID: u16 = 0o2000;
 
 /// An entry of a listing as the kernel counts them. `.` and `..` have no number of their own here.
@@ -444,7 +462,14 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        answer!(reply, self.found(parent, name), attr => self.reply_entry(reply, &attr));
+        match self.found(parent, name) {
+            Ok(attr) => self.reply_entry(reply, &attr),
+            // That there is nothing can be relied upon, too: a node of number 0, which is counted nowhere.
+            Err(error) if error == Errno::NotFound && self.caching.exclusive => {
+                reply.entry(&self.caching.names, &NOTHING, GENERATION);
+            }
+            Err(error) => refuse!(reply, error),
+        }
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, count: u64) {

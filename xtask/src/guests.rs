@@ -163,7 +163,7 @@ fn install_missing() -> Result {
     if !has_c_toolchain() {
         packages.extend(C_PACKAGES);
     }
-    // For the jobs on mounts: `rsync` and `git` and so on are what they are called by.
+    // The last three do jobs on mounts.
     for (program, package) in [("cpio", "cpio"), ("git", "git"), ("rsync", "rsync"), ("sqlite3", "sqlite3")] {
         if !has_program(program) {
             packages.push(package);

@@ -5,8 +5,12 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Trial};
 use mountless::backend::host::HostFs;
 use mountless::backend::mem::MemFs;
+use mountless::backend::tfs::{NewVolume, TfsVolume};
+use mountless::clock::SystemClock;
 use mountless::conformance::{Capabilities, cases};
+use mountless::format::tfs::Uuid;
 use mountless::fs::FileSystem;
+use mountless::source::MemStorage;
 
 /// A filesystem and whatever has to stay alive with it.
 type Made = (Arc<dyn FileSystem>, Box<dyn std::any::Any>);
@@ -46,7 +50,20 @@ fn of_host() -> Capabilities {
     }
 }
 
+/// A new volume in memory.
+fn tfs() -> Made {
+    let new = NewVolume { len: 64 << 20, uuid: Uuid::default(), label: Vec::new() };
+    let volume = TfsVolume::make(Arc::new(MemStorage::new()), &new, Arc::new(SystemClock)).unwrap();
+    (Arc::new(volume), Box::new(()))
+}
+
+/// What Nanos keeps for us.
+const OF_TFS: Capabilities = Capabilities { empty_links: false, set_ctime: false, ..Capabilities::ALL };
+
 fn main() {
-    let tests = trials("mem", memory, Capabilities::ALL).chain(trials("host", host, of_host())).collect();
+    let tests = trials("mem", memory, Capabilities::ALL)
+        .chain(trials("host", host, of_host()))
+        .chain(trials("tfs", tfs, OF_TFS))
+        .collect();
     libtest_mimic::run(&Arguments::from_args(), tests).exit();
 }

@@ -168,6 +168,7 @@ impl Builder<'_> {
         let mut meta = Meta::default();
         let mut special = None;
         let (mut mtime, mut atime) = (Time::NONE, Time::NONE);
+        let (mut exact_mtime, mut exact_atime) = (None, None);
         for (key, value) in objects.entries(id) {
             let key = Symbol(key);
             match (key, &body) {
@@ -185,6 +186,12 @@ impl Builder<'_> {
                 _ => {}
             }
             let name = objects.symbols.name(key);
+            if (name == meta::MTIME || name == meta::ATIME)
+                && let Some(time) = objects.bytes_of(value).and_then(Time::from_nanos)
+            {
+                *(if name == meta::MTIME { &mut exact_mtime } else { &mut exact_atime }) = Some(time);
+                continue;
+            }
             if name.starts_with(meta::PREFIX)
                 && let Some(value) = objects.bytes_of(value)
                 && meta::take(name, value, &mut meta, &mut special)
@@ -203,6 +210,7 @@ impl Builder<'_> {
         {
             body = Body::Special(special);
         }
+        let (mtime, atime) = (exact_mtime.unwrap_or(mtime), exact_atime.unwrap_or(atime));
         let meta = (meta != Meta::default()).then(|| Box::new(meta));
         let tuple = objects.tuple(id).map_or(0, |tuple| tuple.index);
         self.nodes.push(Some(Node { tuple, names: 0, mtime, atime, meta, body }));
@@ -252,13 +260,15 @@ impl Builder<'_> {
             let sector = number(Symbol::OFFSET, "offset")?;
             let count = u32::try_from(number(Symbol::LENGTH, "length")?).map_err(|_| incomplete(extent, "length"))?;
             let allocated = number(Symbol::ALLOCATED, "allocated")?;
+            let uninited = objects.get(extent, Symbol::UNINITED).is_some();
             extents.push(Extent {
                 block: block.ok_or_else(|| incomplete(extent, "block number"))?,
                 sector,
                 count,
                 allocated: u32::try_from(allocated).map_err(|_| incomplete(extent, "allocated"))?,
                 tuple: objects.tuple(extent).map_or(0, |tuple| tuple.index),
-                uninited: objects.get(extent, Symbol::UNINITED).is_some(),
+                uninited,
+                durable: if uninited { 0 } else { count },
             });
         }
         extents.sort_by_key(|extent| (extent.block, extent.count));

@@ -32,6 +32,8 @@ pub(super) struct Built {
     pub(super) incomplete: bool,
     /// Some directory has several names.
     pub(super) shared_dirs: bool,
+    /// Where the tuple of each node stands.
+    pub(super) offsets: Vec<u64>,
 }
 
 struct Builder<'a> {
@@ -68,11 +70,11 @@ pub(super) fn build(objects: Objects, defaults: Defaults, start: u64, recover: b
     };
     builder.slots.resize(objects.tuple_count(), None);
     builder.run(root)?;
-    let Builder { nodes, faults, incomplete, shared_dirs, .. } = builder;
+    let Builder { nodes, faults, incomplete, shared_dirs, offsets, .. } = builder;
     let Objects { mut symbols, symbol_numbers, .. } = objects;
     symbols.shrink();
     let tree = Tree { symbols, nodes, generations: Vec::new(), defaults, start };
-    Ok(Built { tree, symbol_numbers, faults, incomplete, shared_dirs })
+    Ok(Built { tree, symbol_numbers, faults, incomplete, shared_dirs, offsets })
 }
 
 impl Builder<'_> {

@@ -5,6 +5,7 @@
 
 mod attribute;
 mod build;
+mod check;
 mod compact;
 mod content;
 mod disk;
@@ -30,6 +31,7 @@ use bytes::Bytes;
 
 pub use self::attribute::Attribute;
 use self::build::{Built, build, root_attributes};
+pub use self::check::{CheckReport, Fault, FaultClass, FaultReason, check};
 pub use self::disk::{crash_log, find_part};
 pub use self::replay::LogExtension;
 use self::replay::{Replayed, replay};

@@ -1,4 +1,5 @@
 //! The conformance suite on every backend, each case a test of its own: `mem::rename::into_own_subtree`.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 

@@ -424,3 +424,74 @@ fn the_second_writer_is_refused() {
     let fs = TfsVolume::open(open().unwrap(), &TfsOptions::default(), clock()).unwrap();
     assert!(fs.lookup(fs.root(), name("d")).is_ok());
 }
+
+/// The reference tool, if `NANOS_DUMP` says where it is: `dump` of the Nanos sources.
+fn nanos_dump() -> Option<PathBuf> {
+    let dump = std::env::var_os("NANOS_DUMP").map(PathBuf::from);
+    if dump.is_none() {
+        eprintln!("NOT TESTED: NANOS_DUMP does not name the dump tool of Nanos");
+    }
+    dump
+}
+
+#[test]
+fn nanos_reads_what_is_written() {
+    let Some(dump) = nanos_dump() else { return };
+    let storage = Arc::new(MemStorage::new());
+    let fs = make(&storage, 24 << 20);
+    let root = fs.root();
+    let long = "n".repeat(180);
+    for number in 0..3000 {
+        file(&fs, root, &format!("{long}{number}"), format!("content {number}").as_bytes());
+        if number % 100 == 0 {
+            fs.sync(SyncScope::All).unwrap();
+        }
+    }
+    let dir = fs.create(root, name("dir"), &NewNode { mode: 0o700, ..new(NewKind::Dir) }).unwrap().node;
+    let node = file(&fs, dir, "fragments", &[1; 300_000]);
+    for at in [700, 33_000, 120_000, 299_999, 400_000] {
+        fs.write_at(node, WriteAt::Offset(at), b"changed").unwrap();
+        fs.sync(SyncScope::All).unwrap();
+    }
+    fs.allocate(node, Allocate::PunchHole, 50_000..60_000).unwrap();
+    fs.allocate(node, Allocate::KeepSize, 500_000..600_000).unwrap();
+    fs.link(node, root, name("hard")).unwrap();
+    fs.create(dir, name("null"), &new(NewKind::Whiteout)).unwrap();
+    fs.create(dir, name("link"), &new(NewKind::Symlink(b"fragments"))).unwrap();
+    for number in 0..1000 {
+        fs.unlink(root, name(&format!("{long}{number}"))).unwrap();
+    }
+    fs.rename(root, name(&format!("{long}2999")), dir, name("moved"), RenameMode::NoReplace).unwrap();
+    fs.sync(SyncScope::All).unwrap();
+    for compacted in [false, true] {
+        if compacted {
+            fs.compact().unwrap();
+        }
+        let work = tempfile::tempdir().unwrap();
+        let image = work.path().join("image");
+        std::fs::write(&image, storage.bytes_at(0..storage.len()).unwrap()).unwrap();
+        let out = work.path().join("out");
+        let output = std::process::Command::new(&dump).arg("-d").arg(&out).arg(&image).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(!text.contains("error") && !text.contains("warning"), "{:.1000}", text);
+        let mut files = 0;
+        for (path, _) in seen(&fs) {
+            let host = out.join(std::str::from_utf8(&path[1..]).unwrap());
+            let mut node = (fs.root(), FileType::Dir);
+            for component in path[1..].split(|byte| *byte == b'/') {
+                let entry = fs.lookup(node.0, Name::new(component).unwrap()).unwrap();
+                node = (entry.node, entry.file_type);
+            }
+            match node.1 {
+                FileType::File => {
+                    files += 1;
+                    assert!(std::fs::read(&host).unwrap() == fs.read_to_vec(node.0).unwrap(), "{host:?}");
+                }
+                FileType::Dir => assert!(host.is_dir(), "{host:?}"),
+                _ => {}
+            }
+        }
+        assert_eq!(files, 2002);
+    }
+}

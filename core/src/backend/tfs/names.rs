@@ -265,11 +265,8 @@ impl State {
         if let Some(replaced) = replaced {
             let is_dir = self.file_type_is_dir(replaced)?;
             match (moves_dir, is_dir) {
-                _ if exchange => {
-                    if is_dir && self.is_within(from_dir, replaced)? {
-                        return Err(Errno::Invalid.into());
-                    }
-                }
+                (_, true) if exchange && self.is_within(from_dir, replaced)? => return Err(Errno::Invalid.into()),
+                _ if exchange => {}
                 (true, false) => return Err(Errno::NotDir.into()),
                 (false, true) => return Err(Errno::IsDir.into()),
                 (true, true) if !self.tree.dir_at(replaced)?.entries.is_empty() => return Err(Errno::NotEmpty.into()),

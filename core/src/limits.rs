@@ -37,6 +37,12 @@ pub const SKIPPED_KEPT_MAX: usize = 1000;
 /// Default limit on the decompressed size of an image, in bytes.
 pub const UNPACKED_MAX: u64 = 4 << 30;
 
+/// Bytes of one decompressed part that are kept in memory; longer ones go to a temporary file.
+pub const UNPACKED_IN_MEMORY_MAX: u64 = 1 << 30;
+
+/// Memory that undoing a compression may take besides what comes out, in bytes: dictionaries and windows.
+pub const DECODER_MEMORY_MAX: u64 = 256 << 20;
+
 /// Compressions around compressions that detection follows.
 pub const NESTED_COMPRESSIONS_MAX: u32 = 4;
 

@@ -11,12 +11,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::attr::Defaults;
-use crate::backend::archive::{ArchiveFs, ArchiveOptions, ArchiveReport, LimitExceeded, Unpack};
+use crate::backend::archive::{ArchiveFs, ArchiveOptions, ArchiveReport, LimitExceeded, Unpack, unpacked_head};
 use crate::checked::to_u64;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::format::Unsupported;
-use crate::format::compress::{Compression, Fed, GzipMember};
+use crate::format::compress::Compression;
 use crate::format::detect::{HEAD_LEN, Signature, detect};
 use crate::fs::FileSystem;
 use crate::limits::{NESTED_COMPRESSIONS_MAX, UNPACKED_MAX};
@@ -388,6 +388,9 @@ fn read_stream(stream: impl Read, options: &OpenOptions) -> Result<Arc<dyn Sourc
     Ok(Arc::new(BytesSource::new(bytes.into())))
 }
 
+/// Bytes decompressed to find out what is inside: enough that what is compressed once more shows its own start.
+const PACKED_HEAD_LEN: usize = 64 << 10;
+
 /// Finds the format from the bytes, looking inside what is compressed.
 fn detect_format(source: &Arc<dyn Source>) -> Result<Format> {
     let start = first_nonzero(&**source)?;
@@ -401,18 +404,16 @@ fn detect_format(source: &Arc<dyn Source>) -> Result<Format> {
             Some(Signature::Tar) => return Ok(Format::Tar),
             Some(Signature::Tfs) => return Ok(Format::Tfs),
             Some(Signature::Elf | Signature::Pe) => return Ok(Format::Elf),
-            Some(Signature::Compressed(Compression::Gzip)) => {
+            Some(Signature::Compressed(compression)) => {
                 head = match packed {
-                    None => {
-                        let window = to_u64(GzipMember::WINDOW);
-                        gzip_head(&source.bytes_at(start..source.len().min(start.saturating_add(window)))?)
+                    None => unpacked_head(source, start, compression, PACKED_HEAD_LEN),
+                    Some(_) => {
+                        let inner: Arc<dyn Source> = Arc::new(BytesSource::new(head.into()));
+                        unpacked_head(&inner, 0, compression, PACKED_HEAD_LEN)
                     }
-                    Some(_) => gzip_head(&head),
                 };
-                packed = Some(Compression::Gzip);
+                packed = Some(compression);
             }
-            // What is inside cannot be seen yet; of the formats that are compressed, this one will say so best.
-            Some(Signature::Compressed(_)) => return Ok(Format::Cpio),
             // Damaged or empty inside: the reader of initial RAM filesystems says where.
             None if packed.is_some() => return Ok(Format::Cpio),
             None => break,
@@ -423,20 +424,6 @@ fn detect_format(source: &Arc<dyn Source>) -> Result<Format> {
         *found = *byte;
     }
     Err(Error::new(Errno::Invalid, UnknownFormat { offset: start, found }))
-}
-
-/// The first bytes inside a gzip stream, as far as `packed` goes.
-fn gzip_head(packed: &[u8]) -> Vec<u8> {
-    let mut member = GzipMember::new(false);
-    let mut out = Vec::new();
-    let mut rest = packed;
-    while let Ok(Fed::More(used)) = member.feed(rest, &mut out, HEAD_LEN) {
-        rest = rest.get(used..).unwrap_or_default();
-        if rest.is_empty() {
-            break;
-        }
-    }
-    out
 }
 
 /// Where the first byte that is not zero stands.
@@ -457,7 +444,7 @@ fn first_nonzero(source: &dyn Source) -> Result<Option<u64>> {
 
 fn with_image(error: Error, reference: &ImageRef, options: &OpenOptions) -> Error {
     let hint = match error.corrupt() {
-        Some(corrupt) if !options.as_linux && matches!(corrupt.format(), "cpio" | "gzip") => {
+        Some(corrupt) if !options.as_linux && corrupt.format() != "tar" => {
             Some("open it as Linux does to see what it would boot with")
         }
         _ => None,

@@ -180,6 +180,8 @@ enum Strict {
     Listing,
     /// The tree of another image's listing: what Linux stops at is sound.
     ListingOf(&'static str),
+    /// These names; there is no listing.
+    Names(&'static [&'static str]),
     /// Damage, in this format at this byte.
     Corrupt(&'static str, u64),
     /// No image at all.
@@ -189,8 +191,7 @@ enum Strict {
 }
 
 fn strict(sample: &Sample) -> Strict {
-    use Strict::{Corrupt, Listing, ListingOf, Unknown, Unsupported};
-    let odc = "cpio odc (070707)";
+    use Strict::{Corrupt, Listing, ListingOf, Names, Unknown, Unsupported};
     match sample.file.as_str() {
         "bad-gz-crc.cpio.gz" => Corrupt("gzip", 638),
         "bad-gz-truncated.cpio.gz" => Corrupt("gzip", 188_293),
@@ -207,34 +208,27 @@ fn strict(sample: &Sample) -> Strict {
         "crc-bad.cpio" => Corrupt("cpio", 124),
         "bad-random.img" => Unknown,
         "medium-2members.cpio.gz" => ListingOf("medium.cpio"),
+        "bad-odc-in-newc.cpio" => Corrupt("cpio", 1448),
+        "bad-xz-flip.cpio.xz" => Corrupt("xz", 122_913),
+        "bad-zst-truncated.cpio.zst" => Corrupt("zstd", 117_928),
+        // The end of the lz4 part can be told, but what follows it is not aligned.
+        "cat-lz4-then-plain.img" => Corrupt("cpio", 1007),
+        // Sound, but not for Linux.
+        "bad-first-odc.cpio" => Names(&["o"]),
+        "medium-2frames.cpio.zst" | "medium-2streams.cpio.xz" | "medium-crc64.cpio.xz" | "medium-frame.cpio.lz4" => {
+            ListingOf("medium.cpio")
+        }
         // Formats that are not read yet.
-        "bad-first-odc.cpio" | "bsd-odc.cpio" | "gnu-odc.cpio" => Unsupported(odc, 0),
-        "bad-odc-in-newc.cpio" => Unsupported(odc, 1448),
-        "bsd-bin.cpio" | "bsd-pwb.cpio" | "gnu-bin.cpio" => Unsupported("old binary cpio, little-endian", 0),
-        "gnu-bin-be.cpio" => Unsupported("old binary cpio, big-endian", 0),
-        "bad-xz-flip.cpio.xz"
-        | "medium-2streams.cpio.xz"
-        | "medium-crc64.cpio.xz"
-        | "medium.cpio.xz"
-        | "dracut-trimmed.img" => Unsupported("xz", 0),
-        "bad-zst-truncated.cpio.zst"
-        | "bomb-64m.cpio.zst"
-        | "medium-2frames.cpio.zst"
-        | "medium-long.cpio.zst"
-        | "medium.cpio.zst" => Unsupported("zstd", 0),
-        "medium.cpio.bz2" | "cat-bz2-then-plain.img" => Unsupported("bzip2", 0),
-        "medium.cpio.lz4" | "cat-lz4-then-lz4.img" | "cat-lz4-then-plain.img" => Unsupported("lz4 (legacy frame)", 0),
-        "medium-frame.cpio.lz4" => Unsupported("lz4 (modern frame)", 0),
-        "medium.cpio.lzma" | "cat-lzma-then-plain.img" => Unsupported("lzma", 0),
-        "medium.cpio.lzo" | "cat-lzo-then-plain.img" => Unsupported("lzop", 0),
-        "cat-mixed.img" => Unsupported("xz", 2655),
-        "early-then-zst.img" => Unsupported("zstd", 9728),
-        "mkinitramfs-trimmed.img" => Unsupported("zstd", 7680),
         "einitrd.elf" | "einitrd-stripped.elf" | "vmlinux-like.elf" | "uki-like.efi" => {
             Unsupported("an ELF or PE file with an archive inside", 0)
         }
         _ => Listing,
     }
+}
+
+/// Linux knows none of these layouts; their listings are another program's.
+fn is_foreign(file: &str) -> bool {
+    ["odc", "bin", "pwb"].iter().any(|layout| file.contains(layout) && !file.starts_with("bad-"))
 }
 
 #[test]
@@ -247,13 +241,22 @@ fn strict_reading_gives_the_listing_or_says_what_is_wrong_and_where() {
         let problem = match (strict(&sample), opened) {
             (Strict::Listing, Ok(image)) if !sample.kernel_failed => {
                 trees += 1;
-                differences(&sample.listing, &listing(&image.fs))
+                let mut found = listing(&image.fs);
+                // What the other tool unpacked into tells nothing about the root.
+                found.retain(|line| !line.starts_with(".\t") || !is_foreign(&sample.file));
+                differences(&sample.listing, &found)
             }
             (Strict::Listing, Ok(_)) => "opens, but the kernel failed\n".to_owned(),
             (Strict::ListingOf(other), Ok(image)) => {
                 trees += 1;
                 let other = table(&folder).into_iter().find(|sample| sample.file == other).unwrap();
                 differences(&other.listing, &listing(&image.fs))
+            }
+            (Strict::Names(names), Ok(image)) => {
+                trees += 1;
+                let found = listing(&image.fs);
+                let found: Vec<_> = found.iter().map(|line| line.split('\t').next().unwrap()).collect();
+                if found == names { String::new() } else { format!("{found:?}\n") }
             }
             (Strict::Corrupt(format, offset), Err(error)) => {
                 errors += 1;
@@ -293,11 +296,7 @@ fn reading_as_linux_gives_the_listing_of_every_image() {
     let mut failures = String::new();
     let (mut trees, mut unsupported) = (0, 0);
     for sample in table(&folder) {
-        // Linux knows none of these layouts; their listings are another program's.
-        let foreign = matches!(
-            sample.file.as_str(),
-            "bsd-bin.cpio" | "bsd-odc.cpio" | "bsd-pwb.cpio" | "gnu-bin-be.cpio" | "gnu-bin.cpio" | "gnu-odc.cpio"
-        );
+        let foreign = is_foreign(&sample.file);
         let expected = if foreign { &[][..] } else { &sample.listing };
         let reference = ImageRef {
             format: match strict(&sample) {
@@ -371,7 +370,10 @@ fn parts_are_reported_with_their_places() {
 fn decompression_stops_at_the_limit() {
     let Some(folder) = samples() else { return };
     let options = OpenOptions { max_unpacked: 1 << 20, ..OpenOptions::default() };
-    let error = open(&ImageRef::from_path(folder.join("bomb-64m.cpio.gz")), &options).unwrap_err();
-    assert_eq!(error, mountless::errno::Errno::FileTooBig);
-    assert!(error.to_string().contains("more than 1048576 bytes when decompressed"), "{error}");
+    for compression in ["gz", "zst"] {
+        let file = format!("bomb-64m.cpio.{compression}");
+        let error = open(&ImageRef::from_path(folder.join(file)), &options).unwrap_err();
+        assert_eq!(error, mountless::errno::Errno::FileTooBig);
+        assert!(error.to_string().contains("more than 1048576 bytes when decompressed"), "{error}");
+    }
 }

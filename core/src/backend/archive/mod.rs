@@ -5,8 +5,10 @@
 
 mod build;
 mod cpio;
+mod cpio_old;
 mod index;
 mod report;
+mod unpack;
 mod walk;
 mod window;
 
@@ -19,6 +21,7 @@ use bytes::Bytes;
 
 use self::index::{Content, Dir, Index, Node, NodeIndex, Stored, bytes_of};
 pub use self::report::{ArchiveReport, LimitExceeded, Part, SkipReason, Skipped};
+pub(crate) use self::unpack::unpacked_head;
 use crate::attr::{Attr, Defaults};
 use crate::checked::{min_len, to_u64};
 use crate::errno::Errno;

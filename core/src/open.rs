@@ -270,12 +270,27 @@ pub fn open(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedImage> 
 /// # Errors
 /// As [`open`], without the name.
 pub fn open_source(source: Arc<dyn Source>, format: Option<Format>, options: &OpenOptions) -> Result<OpenedImage> {
+    open_selected(source, format, None, options)
+}
+
+fn open_selected(
+    source: Arc<dyn Source>,
+    format: Option<Format>,
+    select: Option<&OsStr>,
+    options: &OpenOptions,
+) -> Result<OpenedImage> {
     let format = match format {
         Some(format) => format,
         None => detect_format(&source)?,
     };
     match format {
-        Format::Cpio => open_cpio(source, options),
+        Format::Cpio => {
+            no_select(select)?;
+            open_archive(Format::Cpio, source, options, ArchiveFs::open_cpio)
+        }
+        Format::Elf => open_archive(Format::Elf, source, options, |source, options| {
+            ArchiveFs::open_embedded(source, select.map(OsStr::as_bytes), options)
+        }),
         other => Err(not_yet(other).into()),
     }
 }
@@ -288,8 +303,8 @@ fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedIm
             return Err(Error::new(Errno::IllegalSeek, sentence));
         }
         (Location::Stdin, format) => {
-            no_select(reference)?;
-            return open_source(read_stream(std::io::stdin().lock(), options)?, format, options);
+            let source = read_stream(std::io::stdin().lock(), options)?;
+            return open_selected(source, format, reference.select.as_deref(), options);
         }
         (Location::Path(path), _) => path,
     };
@@ -305,8 +320,7 @@ fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedIm
         }
         format => {
             let source = read_file(path, &metadata, options)?;
-            no_select(reference)?;
-            open_source(source, format, options)
+            open_selected(source, format, reference.select.as_deref(), options)
         }
     }
 }
@@ -323,21 +337,26 @@ fn open_dir(_path: &Path) -> Result<OpenedImage> {
     Err(not_yet(Format::Dir).into())
 }
 
-fn open_cpio(source: Arc<dyn Source>, options: &OpenOptions) -> Result<OpenedImage> {
+fn open_archive(
+    format: Format,
+    source: Arc<dyn Source>,
+    options: &OpenOptions,
+    open: impl FnOnce(Arc<dyn Source>, &ArchiveOptions) -> Result<(ArchiveFs, ArchiveReport)>,
+) -> Result<OpenedImage> {
     let stored_len = source.len();
     let options = ArchiveOptions {
         unpack: if options.as_linux { Unpack::AsLinux } else { Unpack::Strict },
         max_unpacked: options.max_unpacked,
         defaults: options.defaults,
     };
-    let (fs, report) = ArchiveFs::open_cpio(source, &options)?;
-    let facts = ImageFacts { format: Format::Cpio, stored_len, archive: Some(report) };
+    let (fs, report) = open(source, &options)?;
+    let facts = ImageFacts { format, stored_len, archive: Some(report) };
     Ok(OpenedImage { fs: Arc::new(fs), facts })
 }
 
-/// Nothing of what is read so far has parts to select.
-fn no_select(reference: &ImageRef) -> Result<()> {
-    match &reference.select {
+/// For formats without parts to select.
+fn no_select(select: Option<&OsStr>) -> Result<()> {
+    match select {
         None => Ok(()),
         Some(select) => {
             let sentence = format!("nothing to select with #{}", escape(select.as_bytes()));
@@ -403,7 +422,7 @@ fn detect_format(source: &Arc<dyn Source>) -> Result<Format> {
             Some(Signature::Cpio(_)) => return Ok(Format::Cpio),
             Some(Signature::Tar) => return Ok(Format::Tar),
             Some(Signature::Tfs) => return Ok(Format::Tfs),
-            Some(Signature::Elf | Signature::Pe) => return Ok(Format::Elf),
+            Some(Signature::Elf | Signature::Pe | Signature::Linux) => return Ok(Format::Elf),
             Some(Signature::Compressed(compression)) => {
                 head = match packed {
                     None => unpacked_head(source, start, compression, PACKED_HEAD_LEN),

@@ -1,8 +1,7 @@
 //! Every sample initial RAM filesystem against the tree that a Linux kernel unpacked from it.
 //!
 //! The table is the directory itself: `INDEX.tsv` names the images and the listings, and what the kernel said stands in
-//! the listings. Images in formats that are not read yet must say so; when one is supported, its line here fails and
-//! goes.
+//! the listings.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -12,7 +11,6 @@ use std::sync::Arc;
 
 use mountless::attr::FileType;
 use mountless::error::{Corrupt, Error};
-use mountless::format::Unsupported;
 use mountless::fs::{FileSystem, FileSystemExt, NodeId};
 use mountless::open::{ImageRef, OpenOptions, OpenedImage, UnknownFormat, open};
 use sha2::{Digest, Sha256};
@@ -186,12 +184,10 @@ enum Strict {
     Corrupt(&'static str, u64),
     /// No image at all.
     Unknown,
-    /// Not read yet: what, and where it begins.
-    Unsupported(&'static str, u64),
 }
 
 fn strict(sample: &Sample) -> Strict {
-    use Strict::{Corrupt, Listing, ListingOf, Names, Unknown, Unsupported};
+    use Strict::{Corrupt, Listing, ListingOf, Names, Unknown};
     match sample.file.as_str() {
         "bad-gz-crc.cpio.gz" => Corrupt("gzip", 638),
         "bad-gz-truncated.cpio.gz" => Corrupt("gzip", 188_293),
@@ -218,10 +214,6 @@ fn strict(sample: &Sample) -> Strict {
         "medium-2frames.cpio.zst" | "medium-2streams.cpio.xz" | "medium-crc64.cpio.xz" | "medium-frame.cpio.lz4" => {
             ListingOf("medium.cpio")
         }
-        // Formats that are not read yet.
-        "einitrd.elf" | "einitrd-stripped.elf" | "vmlinux-like.elf" | "uki-like.efi" => {
-            Unsupported("an ELF or PE file with an archive inside", 0)
-        }
         _ => Listing,
     }
 }
@@ -235,7 +227,7 @@ fn is_foreign(file: &str) -> bool {
 fn strict_reading_gives_the_listing_or_says_what_is_wrong_and_where() {
     let Some(folder) = samples() else { return };
     let mut failures = String::new();
-    let (mut trees, mut errors, mut unsupported) = (0, 0, 0);
+    let (mut trees, mut errors) = (0, 0);
     for sample in table(&folder) {
         let opened = open_sample(&folder, &sample.file, false);
         let problem = match (strict(&sample), opened) {
@@ -272,13 +264,6 @@ fn strict_reading_gives_the_listing_or_says_what_is_wrong_and_where() {
                     _ => format!("{error:?}\n"),
                 }
             }
-            (Strict::Unsupported(format, offset), Err(error)) => {
-                unsupported += 1;
-                match detail::<Unsupported>(&error) {
-                    Some(found) if *found == (Unsupported { format, offset }) => String::new(),
-                    _ => format!("expected {format} at {offset} to be unsupported, got {error:?}\n"),
-                }
-            }
             (_, Err(error)) => format!("{error}\n"),
             (_, Ok(_)) => "opens, but is expected not to\n".to_owned(),
         };
@@ -286,7 +271,7 @@ fn strict_reading_gives_the_listing_or_says_what_is_wrong_and_where() {
             write!(failures, "{}\n{problem}", sample.file).unwrap();
         }
     }
-    println!("{trees} trees as listed, {errors} errors located, {unsupported} not supported yet");
+    println!("{trees} trees as listed, {errors} errors located");
     assert!(failures.is_empty(), "\n{failures}");
 }
 
@@ -294,20 +279,20 @@ fn strict_reading_gives_the_listing_or_says_what_is_wrong_and_where() {
 fn reading_as_linux_gives_the_listing_of_every_image() {
     let Some(folder) = samples() else { return };
     let mut failures = String::new();
-    let (mut trees, mut unsupported) = (0, 0);
+    let mut trees = 0;
     for sample in table(&folder) {
         let foreign = is_foreign(&sample.file);
         let expected = if foreign { &[][..] } else { &sample.listing };
         let reference = ImageRef {
-            format: match strict(&sample) {
-                Strict::Unsupported("an ELF or PE file with an archive inside", _) => None,
-                _ => Some(mountless::open::Format::Cpio),
+            format: match sample.file.ends_with(".elf") || sample.file.ends_with(".efi") {
+                true => None,
+                false => Some(mountless::open::Format::Cpio),
             },
             ..ImageRef::from_path(folder.join(&sample.file))
         };
         let opened = open(&reference, &OpenOptions { as_linux: true, ..OpenOptions::default() });
-        let problem = match (strict(&sample), opened) {
-            (_, Ok(image)) => {
+        let problem = match opened {
+            Ok(image) => {
                 trees += 1;
                 let stopped = image.facts.archive.unwrap().stopped;
                 // The kernel says nothing about a checksum that gzip itself would refuse.
@@ -317,20 +302,13 @@ fn reading_as_linux_gives_the_listing_of_every_image() {
                     differences(expected, &listing(&image.fs))
                 }
             }
-            (Strict::Unsupported(format, offset), Err(error)) => {
-                unsupported += 1;
-                match detail::<Unsupported>(&error) {
-                    Some(found) if *found == (Unsupported { format, offset }) => String::new(),
-                    _ => format!("{error:?}\n"),
-                }
-            }
-            (_, Err(error)) => format!("{error}\n"),
+            Err(error) => format!("{error}\n"),
         };
         if !problem.is_empty() {
             write!(failures, "{}\n{problem}", sample.file).unwrap();
         }
     }
-    println!("{trees} trees as listed, {unsupported} not supported yet");
+    println!("{trees} trees as listed");
     assert!(failures.is_empty(), "\n{failures}");
 }
 
@@ -375,5 +353,21 @@ fn decompression_stops_at_the_limit() {
         let error = open(&ImageRef::from_path(folder.join(file)), &options).unwrap_err();
         assert_eq!(error, mountless::errno::Errno::FileTooBig);
         assert!(error.to_string().contains("more than 1048576 bytes when decompressed"), "{error}");
+    }
+}
+
+#[test]
+fn archives_in_programs_are_selected_by_name() {
+    let Some(folder) = samples() else { return };
+    let select = |file: &str, select: &str| {
+        let reference = ImageRef { select: Some(select.into()), ..ImageRef::from_path(folder.join(file)) };
+        open(&reference, &OpenOptions::default())
+    };
+    for (file, name) in [("einitrd.elf", "einitrd"), ("vmlinux-like.elf", "initramfs"), ("uki-like.efi", "initrd")] {
+        assert!(listing(&select(file, name).unwrap().fs).len() > 1, "{file}");
+        let error = select(file, "ucode").unwrap_err();
+        let sentence = format!("no ucode in this program; found {name}");
+
+        assert!(error.to_string().contains(&sentence), "{error}");
     }
 }

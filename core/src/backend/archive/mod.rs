@@ -6,6 +6,7 @@
 mod build;
 mod cpio;
 mod cpio_old;
+mod embedded;
 mod index;
 mod report;
 mod unpack;
@@ -19,6 +20,7 @@ use core::fmt;
 
 use bytes::Bytes;
 
+pub use self::embedded::NothingEmbedded;
 use self::index::{Content, Dir, Index, Node, NodeIndex, Stored, bytes_of};
 pub use self::report::{ArchiveReport, LimitExceeded, Part, SkipReason, Skipped};
 pub(crate) use self::unpack::unpacked_head;

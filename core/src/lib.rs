@@ -57,6 +57,8 @@ pub mod namespace;
 pub mod open;
 pub mod source;
 mod stack;
+#[cfg(any(test, feature = "conformance"))]
+mod testing;
 #[cfg(feature = "vfs")]
 mod vfs;
 

@@ -91,6 +91,9 @@ impl core::fmt::Debug for Runner {
     }
 }
 
+/// Elements that a guest's tables may have; CPython has some ten thousand. They are the host's memory.
+const TABLE_ELEMENTS_MAX: usize = 10_000_000;
+
 /// Epoch ticks of a run without a time limit; far more than the timer will ever make.
 const NEVER_TICKS: u64 = u64::MAX / 2;
 
@@ -128,14 +131,12 @@ impl Runner {
         let mut wasi = options.into_wasi(namespace)?;
         wasi.process().set_deadline(deadline);
 
-        let mut limits = StoreLimitsBuilder::new();
+        let mut limits = StoreLimitsBuilder::new().table_elements(TABLE_ELEMENTS_MAX);
         if let Some(memory_max) = memory_max {
             limits = limits.memory_size(memory_max);
         }
         let mut store = Store::new(&self.engine, Guest { wasi, limits: limits.build() });
-        if memory_max.is_some() {
-            store.limiter(|guest| &mut guest.limits);
-        }
+        store.limiter(|guest| &mut guest.limits);
 
         let _armed = deadline.map(|deadline| self.timer.arm(deadline));
         match deadline {

@@ -31,12 +31,13 @@ const EXIT_TRAP: u8 = 134;
 /// it ends. Nothing of the host is visible but the volumes, the standard streams and the clocks.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit codes: the program's own; 124 when its time was up; 134 when it trapped; 125 when it was not run at all, because an
+Exit codes: the program's own; 124 when its time was up; 134 when it trapped; 125 when it was not run at all, because an \
 image, the program or the command line is wrong.
 
 Examples:
   mountless run -i base.cpio.gz image:/bin/app.wasm --check
-  mountless run -i base.cpio -i app.cpio --volume ./data:/data:ro --env MODE=test --timeout 30s app.wasm")]
+  mountless run -i base.cpio -i app.cpio --timeout 30s app.wasm ARGUMENT
+  mountless run -i base.cpio --volume ./data:/data:ro --env MODE=test image:/bin/app.wasm")]
 pub(crate) struct Args {
     /// Image of the stack; repeat it for more, the lowest first
     #[arg(short, long = "image", value_name = "IMAGE")]

@@ -55,6 +55,10 @@ impl Source for BytesSource {
         Ok(self.0.slice(range))
     }
 
+    fn slice(&self, range: Range<u64>) -> Option<Bytes> {
+        self.bytes_at(range).ok()
+    }
+
     fn release(&self, _range: Range<u64>) {}
 }
 
@@ -92,6 +96,10 @@ impl Source for MemStorage {
         let bytes = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let range = slice(&bytes, range.start, range.end.saturating_sub(range.start))?;
         Ok(Bytes::copy_from_slice(&bytes[range]))
+    }
+
+    fn slice(&self, _range: Range<u64>) -> Option<Bytes> {
+        None
     }
 
     fn release(&self, _range: Range<u64>) {}

@@ -70,6 +70,10 @@ impl Source for MmapSource {
         Ok(self.bytes.slice(range))
     }
 
+    fn slice(&self, range: Range<u64>) -> Option<Bytes> {
+        self.bytes_at(range).ok()
+    }
+
     #[expect(unsafe_code, reason = "giving pages back is part of mapping")]
     fn release(&self, range: Range<u64>) {
         let len = range.end.saturating_sub(range.start);

@@ -37,6 +37,9 @@ pub trait Source: Debug + Send + Sync + 'static {
     /// As [`read_exact_at`](Self::read_exact_at).
     fn bytes_at(&self, range: Range<u64>) -> Result<Bytes>;
 
+    /// The same without copying, or `None` where that cannot be had or the bytes may change.
+    fn slice(&self, range: Range<u64>) -> Option<Bytes>;
+
     /// A hint that `range` will not be read again soon, so that a mapped source can give its pages back. Never changes
     /// what is read.
     fn release(&self, range: Range<u64>);

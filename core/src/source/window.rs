@@ -52,6 +52,11 @@ impl Source for WindowSource {
         self.inner.bytes_at(outer)
     }
 
+    fn slice(&self, range: Range<u64>) -> Option<Bytes> {
+        let outer = self.outer(range.start, range.end.saturating_sub(range.start)).ok()?;
+        self.inner.slice(outer)
+    }
+
     fn release(&self, range: Range<u64>) {
         if let Ok(outer) = self.outer(range.start, range.end.saturating_sub(range.start)) {
             self.inner.release(outer);

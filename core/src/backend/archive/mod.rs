@@ -29,7 +29,7 @@ use crate::checked::{min_len, to_u64};
 use crate::errno::Errno;
 use crate::error::Result;
 use crate::fs::{
-    Cookie, DirBatch, DirEntry, Entry, Extent, FileSystem, FsInfo, NodeId, WritableFileSystem, shared_zeros,
+    Cookie, DirBatch, DirEntry, Entry, Extent, FileSystem, FsInfo, NodeId, Snapshot, WritableFileSystem, shared_zeros,
 };
 use crate::limits::{READ_SHARED_MAX, UNPACKED_MAX};
 use crate::name::Name;
@@ -184,8 +184,8 @@ impl FileSystem for ArchiveFs {
             let (name, node) = self.index.get(entry).ok_or(Errno::Io)?;
             let file_type = self.index.node(node).ok_or(Errno::Io)?.content.file_type();
             let cookie = Cookie::new(Index::cookie(entry));
-            // OK: names come from the components of paths, which are names.
-            let name = Name::new(name)?;
+            // The components of paths, which are names, are what gets in.
+            let name = Name::proven(name);
             if !batch.push(DirEntry { name, ino: id(node).get(), file_type, cookie }) {
                 break;
             }
@@ -216,6 +216,18 @@ impl FileSystem for ArchiveFs {
         Ok(shared_zeros(len))
     }
 
+    fn snapshot(&self, node: NodeId) -> Result<Option<Snapshot>> {
+        let (data, size) = self.file(node)?;
+        if size == 0 {
+            return Ok(Some(Snapshot::fixed(Bytes::new())));
+        }
+        if size != data.len {
+            return Ok(None);
+        }
+        let slice = self.source(data)?.slice(data.offset..data.offset.saturating_add(data.len));
+        Ok(slice.map(Snapshot::fixed))
+    }
+
     fn extent_at(&self, node: NodeId, offset: u64) -> Result<Extent> {
         let (data, size) = self.file(node)?;
         match () {
@@ -233,6 +245,10 @@ impl FileSystem for ArchiveFs {
     fn xattr_names(&self, node: NodeId) -> Result<Vec<Bytes>> {
         self.node(node)?;
         Ok(Vec::new())
+    }
+
+    fn names_version(&self) -> Option<u64> {
+        Some(0)
     }
 
     fn info(&self) -> FsInfo {

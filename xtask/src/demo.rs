@@ -9,6 +9,9 @@ use mountless::format::cpio::{CpioWriter, NewEntry};
 
 use crate::Result;
 
+/// Name, mode, and content unless it is a directory.
+type Row<'a> = (&'a [u8], u16, Option<&'a [u8]>);
+
 /// Where the image stands in the repository.
 #[must_use]
 pub fn path() -> PathBuf {
@@ -35,7 +38,7 @@ pub fn build() -> Result<Vec<u8>> {
     let motd = fs::read(sources.join("motd"))?;
     // The gzip header holds no name and no time.
     let mut archive = CpioWriter::new(GzBuilder::new().write(Vec::new(), Compression::best()));
-    let tree: [(&[u8], u16, Option<&[u8]>); 6] = [
+    let tree: [Row<'_>; 6] = [
         (b".", 0o755, None),
         (b"bin", 0o755, None),
         (b"bin/demo.wasm", 0o755, Some(&program)),

@@ -106,7 +106,7 @@ fn what_is_no_program_is_refused_by_name() {
     for (name, content) in [
         ("empty.wasm", Vec::new()),
         ("elf.wasm", b"\x7fELF\x02\x01\x01".to_vec()),
-        ("noise.wasm", (0..4096_u32).map(|at| (at * at >> 5) as u8).collect()),
+        ("noise.wasm", (0..4096_u32).map(|at| ((at * at) >> 5).to_le_bytes()[0]).collect()),
         ("cut.wasm", whole[..whole.len() - 3].to_vec()),
         ("invalid.wasm", module("(module (func (export \"_start\") (drop (i64.add (i32.const 1) (i64.const 1)))))")),
         ("component.wasm", module("(component)")),

@@ -17,7 +17,7 @@ use mountless::attr::{Attr, FileType, SetAttr};
 use mountless::conformance::{Capabilities, Case};
 use mountless::fs::{
     Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FileSystemExt, FsInfo, NewNode, NodeId, RenameMode,
-    SyncScope, WritableFileSystem, WriteAt, Written, XattrMode,
+    Snapshot, SyncScope, WritableFileSystem, WriteAt, Written, XattrMode,
 };
 use mountless::name::Name;
 
@@ -121,6 +121,10 @@ impl FileSystem for Rehearsal {
         self.over()
     }
 
+    fn snapshot(&self, _: NodeId) -> Result<Option<Snapshot>> {
+        self.over()
+    }
+
     fn extent_at(&self, _: NodeId, _: u64) -> Result<Extent> {
         self.over()
     }
@@ -131,6 +135,10 @@ impl FileSystem for Rehearsal {
 
     fn xattr_names(&self, _: NodeId) -> Result<Vec<Bytes>> {
         self.over()
+    }
+
+    fn names_version(&self) -> Option<u64> {
+        None
     }
 
     fn info(&self) -> FsInfo {
@@ -256,6 +264,10 @@ impl FileSystem for Performance {
         self.fs().read_shared(node, offset, len)
     }
 
+    fn snapshot(&self, node: NodeId) -> Result<Option<Snapshot>> {
+        self.fs().snapshot(node)
+    }
+
     fn extent_at(&self, node: NodeId, offset: u64) -> Result<Extent> {
         self.fs().extent_at(node, offset)
     }
@@ -266,6 +278,10 @@ impl FileSystem for Performance {
 
     fn xattr_names(&self, node: NodeId) -> Result<Vec<Bytes>> {
         self.fs().xattr_names(node)
+    }
+
+    fn names_version(&self) -> Option<u64> {
+        self.fs().names_version()
     }
 
     fn info(&self) -> FsInfo {

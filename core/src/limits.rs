@@ -43,6 +43,12 @@ pub const UNPACKED_IN_MEMORY_MAX: u64 = 1 << 30;
 /// Memory that undoing a compression may take besides what comes out, in bytes: dictionaries and windows.
 pub const DECODER_MEMORY_MAX: u64 = 256 << 20;
 
+/// Bytes of the pax records, or of the long name, of one entry of a tar archive.
+pub const TAR_RECORDS_MAX: u64 = 1 << 20;
+
+/// Bytes of the map of one sparse file in a tar archive.
+pub const SPARSE_MAP_MAX: u64 = 64 << 20;
+
 /// Compressions around compressions that detection follows.
 pub const NESTED_COMPRESSIONS_MAX: u32 = 4;
 

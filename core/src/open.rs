@@ -287,6 +287,10 @@ fn open_selected(
             no_select(select)?;
             open_archive(Format::Cpio, source, options, ArchiveFs::open_cpio)
         }
+        Format::Tar => {
+            no_select(select)?;
+            open_archive(Format::Tar, source, options, ArchiveFs::open_tar)
+        }
         Format::Elf => open_archive(Format::Elf, source, options, |source, options| {
             ArchiveFs::open_embedded(source, select.map(OsStr::as_bytes), options)
         }),

@@ -28,6 +28,10 @@ pub const HEAD_LEN: usize = 1024;
 /// Recognises what begins with `head`: [`HEAD_LEN`] bytes, or all there are.
 #[must_use]
 pub fn detect(head: &[u8]) -> Option<Signature> {
+    // The only format whose start is proven by a sum, so its names may look like anything.
+    if head.first_chunk().is_some_and(|block| super::tar::Header::decode(block).is_ok()) {
+        return Some(Signature::Tar);
+    }
     if let Some(magic) = Magic::detect(head) {
         return Some(Signature::Cpio(magic));
     }

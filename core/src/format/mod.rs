@@ -4,6 +4,7 @@ pub mod compress;
 pub mod cpio;
 pub mod detect;
 pub mod executable;
+pub mod tar;
 
 use crate::errno::Errno;
 use crate::error::Error;

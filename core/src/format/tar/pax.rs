@@ -273,7 +273,7 @@ mod tests {
     #[test]
     fn wrong_lengths_are_located() {
         for (records, at) in
-            [(&b"99 path=x\n"[..], 0), (b"path=x\n", 0), (b"9 path=x\n", 0), (b"10 path=x\n5 xy\n", 10), (b"4 =\n", 0)]
+            [(&b"99 path=x\n"[..], 0), (b"path=x\n", 0), (b"8 path=x\n", 0), (b"10 path=x\n5 xy\n", 10), (b"4 =\n", 0)]
         {
             let (found, error) = Overrides::default().read(records).unwrap_err();
             assert_eq!(found, at, "{error}");

@@ -46,6 +46,9 @@ pub const DECODER_MEMORY_MAX: u64 = 256 << 20;
 /// Bytes of the pax records, or of the long name, of one entry of a tar archive.
 pub const TAR_RECORDS_MAX: u64 = 1 << 20;
 
+/// Bytes of one JSON document of a container image.
+pub const OCI_JSON_MAX: u64 = 8 << 20;
+
 /// Bytes of the map of one sparse file in a tar archive.
 pub const SPARSE_MAP_MAX: u64 = 64 << 20;
 

@@ -1,5 +1,8 @@
 //! From an image reference to a filesystem: finds the bytes, finds out what they are, picks the backend.
 
+#[cfg(feature = "oci")]
+mod oci;
+
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -230,6 +233,27 @@ pub struct ImageFacts {
     pub stored_len: u64,
     /// For archives: parts, compressions, counts, and entries left out.
     pub archive: Option<ArchiveReport>,
+    /// For container images: the layers, lowest first.
+    pub layers: Vec<LayerFacts>,
+}
+
+impl ImageFacts {
+    /// Nothing but the format.
+    #[must_use]
+    pub const fn new(format: Format) -> Self {
+        Self { format, stored_len: 0, archive: None, layers: Vec::new() }
+    }
+}
+
+/// What is known about a layer of a container image.
+#[derive(Debug)]
+pub struct LayerFacts {
+    /// The digest of its content, if the image records one; the content has it.
+    pub digest: Option<String>,
+    /// Bytes as it is stored.
+    pub stored_len: u64,
+    /// Its archive.
+    pub archive: ArchiveReport,
 }
 
 /// What is wrong, with the image it is wrong in.
@@ -244,7 +268,7 @@ pub struct OpenError {
 /// The bytes are no image of any format known here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "no known format begins with \"{}\" (byte {offset}); expected cpio, or something compressed with it inside",
+    "no known format begins with \"{}\" (byte {offset}); expected cpio or tar, a program with one inside, or something compressed",
     .found.escape_ascii()
 )]
 pub struct UnknownFormat {
@@ -274,11 +298,11 @@ pub fn open_source(source: Arc<dyn Source>, format: Option<Format>, options: &Op
 
 fn open_selected(
     source: Arc<dyn Source>,
-    format: Option<Format>,
+    given: Option<Format>,
     select: Option<&OsStr>,
     options: &OpenOptions,
 ) -> Result<OpenedImage> {
-    let format = match format {
+    let format = match given {
         Some(format) => format,
         None => detect_format(&source)?,
     };
@@ -287,10 +311,7 @@ fn open_selected(
             no_select(select)?;
             open_archive(Format::Cpio, source, options, ArchiveFs::open_cpio)
         }
-        Format::Tar => {
-            no_select(select)?;
-            open_archive(Format::Tar, source, options, ArchiveFs::open_tar)
-        }
+        Format::Tar | Format::Oci | Format::Docker => open_tar(source, given, select, options),
         Format::Elf => open_archive(Format::Elf, source, options, |source, options| {
             ArchiveFs::open_embedded(source, select.map(OsStr::as_bytes), options)
         }),
@@ -314,11 +335,12 @@ fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedIm
     let metadata = std::fs::metadata(path).map_err(from_io)?;
     match reference.format {
         Some(Format::Dir) => open_dir(path),
-        None if metadata.is_dir() => match path.join("oci-layout").is_file() {
-            true => Err(not_yet(Format::Oci).into()),
-            false => open_dir(path),
-        },
-        Some(format) if metadata.is_dir() && format != Format::Oci => {
+        #[cfg(feature = "oci")]
+        None | Some(Format::Oci) if metadata.is_dir() && (reference.format.is_some() || oci::is_layout(path)) => {
+            oci::open_dir(path, reference.select.as_deref(), options)
+        }
+        None if metadata.is_dir() => open_dir(path),
+        Some(format) if metadata.is_dir() => {
             Err(Error::new(Errno::IsDir, format!("a directory cannot be read as {format}; leave the format out")))
         }
         format => {
@@ -332,7 +354,7 @@ fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedIm
 #[cfg(all(feature = "host", target_os = "linux"))]
 fn open_dir(path: &Path) -> Result<OpenedImage> {
     let fs = crate::backend::host::HostFs::open(path)?;
-    Ok(OpenedImage { fs: Arc::new(fs), facts: ImageFacts { format: Format::Dir, stored_len: 0, archive: None } })
+    Ok(OpenedImage { fs: Arc::new(fs), facts: ImageFacts::new(Format::Dir) })
 }
 
 #[cfg(not(all(feature = "host", target_os = "linux")))]
@@ -347,14 +369,39 @@ fn open_archive(
     open: impl FnOnce(Arc<dyn Source>, &ArchiveOptions) -> Result<(ArchiveFs, ArchiveReport)>,
 ) -> Result<OpenedImage> {
     let stored_len = source.len();
-    let options = ArchiveOptions {
+    let (fs, report) = open(source, &archive_options(options))?;
+    let facts = ImageFacts { stored_len, archive: Some(report), ..ImageFacts::new(format) };
+    Ok(OpenedImage { fs: Arc::new(fs), facts })
+}
+
+fn archive_options(options: &OpenOptions) -> ArchiveOptions {
+    ArchiveOptions {
         unpack: if options.as_linux { Unpack::AsLinux } else { Unpack::Strict },
         max_unpacked: options.max_unpacked,
         defaults: options.defaults,
-    };
-    let (fs, report) = open(source, &options)?;
-    let facts = ImageFacts { format, stored_len, archive: Some(report) };
-    Ok(OpenedImage { fs: Arc::new(fs), facts })
+    }
+}
+
+/// A tar archive, which is a container image if it looks like one, unless the reference says what it is.
+fn open_tar(
+    source: Arc<dyn Source>,
+    given: Option<Format>,
+    select: Option<&OsStr>,
+    options: &OpenOptions,
+) -> Result<OpenedImage> {
+    let stored_len = source.len();
+    let (archive, report) = ArchiveFs::open_tar(source, &archive_options(options))?;
+    #[cfg(feature = "oci")]
+    if let format @ (Format::Oci | Format::Docker) = given.unwrap_or_else(|| oci::format_of(&archive)) {
+        return oci::open_archive(archive, format, stored_len, select, options);
+    }
+    #[cfg(not(feature = "oci"))]
+    if let Some(format @ (Format::Oci | Format::Docker)) = given {
+        return Err(not_yet(format).into());
+    }
+    no_select(select)?;
+    let facts = ImageFacts { stored_len, archive: Some(report), ..ImageFacts::new(Format::Tar) };
+    Ok(OpenedImage { fs: Arc::new(archive), facts })
 }
 
 /// For formats without parts to select.
@@ -389,7 +436,12 @@ fn read_file(path: &Path, metadata: &std::fs::Metadata, options: &OpenOptions) -
     if !metadata.is_file() {
         return read_stream(file, options);
     }
-    if metadata.len() == 0 {
+    source_of(file)
+}
+
+/// Maps a file.
+fn source_of(file: File) -> Result<Arc<dyn Source>> {
+    if file.metadata().map_err(from_io)?.len() == 0 {
         return Ok(Arc::new(BytesSource::new(bytes::Bytes::new())));
     }
     match MmapSource::new(&file) {

@@ -93,6 +93,13 @@ fn show(out: &mut impl Write, name: &str, facts: &ImageFacts, counts: &Counts) -
         counts.by_type.iter().map(|(kind, count)| format!("{count} {}", plural(*kind, *count))).collect();
     writeln!(out, "  nodes    {}", kinds.join(", "))?;
     writeln!(out, "  content  {} bytes in files", counts.content_bytes)?;
+    for (number, layer) in (1..).zip(&facts.layers) {
+        write!(out, "  layer {number:<2} {} bytes, {} entries", layer.stored_len, layer.archive.entries)?;
+        writeln!(out, "{}", layer.digest.as_ref().map(|digest| format!(", {digest}")).unwrap_or_default())?;
+        for skipped in &layer.archive.skipped {
+            writeln!(out, "  skipped  {skipped}")?;
+        }
+    }
     let Some(report) = &facts.archive else { return Ok(()) };
     writeln!(out, "  archive  {} entries, {} bytes when decompressed", report.entries, report.unpacked_len)?;
     for (at, part) in report.parts.iter().enumerate() {

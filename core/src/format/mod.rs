@@ -4,6 +4,8 @@ pub mod compress;
 pub mod cpio;
 pub mod detect;
 pub mod executable;
+#[cfg(feature = "oci")]
+pub mod oci;
 pub mod tar;
 
 use crate::errno::Errno;

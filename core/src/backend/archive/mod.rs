@@ -38,7 +38,7 @@ use crate::fs::{
 };
 use crate::limits::{READ_SHARED_MAX, UNPACKED_MAX};
 use crate::name::Name;
-use crate::source::Source;
+use crate::source::{BytesSource, Source, WindowSource};
 
 /// What to do with damage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -114,6 +114,36 @@ impl ArchiveFs {
         options: &ArchiveOptions,
     ) -> Result<(Self, ArchiveReport)> {
         Self::open_tar_as(source, TarRules::Layer, lower, options)
+    }
+
+    /// A filesystem with nothing in it but the root.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn empty(options: &ArchiveOptions) -> Result<Self> {
+        Ok(Self::open_tar(Arc::new(BytesSource::new(Bytes::new())), options)?.0)
+    }
+
+    /// The bytes of a file as a source of their own.
+    ///
+    /// # Errors
+    /// `EINVAL` for what is stored in pieces; as [`read_at`](FileSystem::read_at).
+    pub fn source_of_file(&self, node: NodeId) -> Result<Arc<dyn Source>> {
+        match self.file(node)? {
+            FileContent::Start(data, size) if data.len == size => {
+                let range = data.offset..data.offset.saturating_add(data.len);
+                Ok(Arc::new(WindowSource::new(Arc::clone(self.source(data)?), range)?))
+            }
+            _ => Err(Errno::Invalid.into()),
+        }
+    }
+
+    /// The archive itself, decompressed.
+    ///
+    /// # Errors
+    /// `EINVAL` if there is none.
+    pub fn archive_source(&self) -> Result<&Arc<dyn Source>> {
+        self.sources.first().ok_or_else(|| Errno::Invalid.into())
     }
 
     fn open_tar_as(

@@ -342,6 +342,7 @@ impl Replay<'_> {
                 next = behind;
                 Some(content)
             }
+            EntryType::File if name.ends_with(b"/") => Some(Content::EMPTY_DIR),
             EntryType::File => Some(match sparse {
                 Some(sparse) => self.sparse_pax(at, data, &sparse)?,
                 None => Content::File {

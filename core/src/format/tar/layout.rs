@@ -36,7 +36,8 @@ pub enum Flavor {
 /// What an entry is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum EntryType {
-    /// A file, of type `0`, NUL, `7` or one that is not known.
+    /// A file, of type `0`, NUL, `7` or one that is not known; if its name, wherever that stands, ends with a slash, a
+    /// directory from before there was a type for them.
     File,
     /// A further name of an earlier entry.
     HardLink,
@@ -145,8 +146,6 @@ impl Header {
             u32::try_from(value).map_err(|_| TarCorrupt::Range { field, value: value.into() })
         };
         let entry_type = match block.get(156) {
-            // What was a directory before there was a type for it.
-            Some(b'0' | 0) if name.ends_with(b"/") => EntryType::Dir,
             Some(b'1') => EntryType::HardLink,
             Some(b'2') => EntryType::Symlink,
             Some(b'3') => EntryType::Char,

@@ -9,7 +9,6 @@ mod image;
 mod json;
 mod output;
 mod record;
-mod size;
 mod walk;
 
 use std::process::ExitCode;

@@ -56,6 +56,7 @@ pub mod limits;
 pub mod name;
 pub mod namespace;
 pub mod open;
+pub mod size;
 pub mod source;
 mod stack;
 #[cfg(any(test, feature = "conformance"))]

@@ -1,5 +1,6 @@
 //! From an image reference to a filesystem: finds the bytes, finds out what they are, picks the backend.
 
+mod facts;
 #[cfg(feature = "oci")]
 mod oci;
 
@@ -13,8 +14,10 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+pub use self::facts::{Fact, FactValue, ImageFacts, LayerFacts};
 use crate::attr::Defaults;
 use crate::backend::archive::{ArchiveFs, ArchiveOptions, ArchiveReport, LimitExceeded, Unpack, unpacked_head};
+use crate::backend::tfs::{Part, TfsFs, TfsOptions};
 use crate::checked::to_u64;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
@@ -204,6 +207,8 @@ pub struct OpenOptions {
     pub max_unpacked: u64,
     /// Give the tree that Linux would boot with, even from a damaged initial RAM filesystem.
     pub as_linux: bool,
+    /// Give what can be read of a damaged TFS: the tree as it was before the damage in its log.
+    pub recover: bool,
     /// What stands in for attributes that an image does not record.
     pub defaults: Defaults,
 }
@@ -211,7 +216,7 @@ pub struct OpenOptions {
 impl Default for OpenOptions {
     /// Strict, with the limit [`UNPACKED_MAX`].
     fn default() -> Self {
-        Self { max_unpacked: UNPACKED_MAX, as_linux: false, defaults: Defaults::default() }
+        Self { max_unpacked: UNPACKED_MAX, as_linux: false, recover: false, defaults: Defaults::default() }
     }
 }
 
@@ -222,38 +227,6 @@ pub struct OpenedImage {
     pub fs: Arc<dyn FileSystem>,
     /// What was found out on the way.
     pub facts: ImageFacts,
-}
-
-/// What is known about an image besides its tree.
-#[derive(Debug)]
-pub struct ImageFacts {
-    /// Its format.
-    pub format: Format,
-    /// Bytes of the image as it is stored; 0 for what is not stored as one run of bytes.
-    pub stored_len: u64,
-    /// For archives: parts, compressions, counts, and entries left out.
-    pub archive: Option<ArchiveReport>,
-    /// For container images: the layers, lowest first.
-    pub layers: Vec<LayerFacts>,
-}
-
-impl ImageFacts {
-    /// Nothing but the format.
-    #[must_use]
-    pub const fn new(format: Format) -> Self {
-        Self { format, stored_len: 0, archive: None, layers: Vec::new() }
-    }
-}
-
-/// What is known about a layer of a container image.
-#[derive(Debug)]
-pub struct LayerFacts {
-    /// The digest of its content, if the image records one; the content has it.
-    pub digest: Option<String>,
-    /// Bytes as it is stored.
-    pub stored_len: u64,
-    /// Its archive.
-    pub archive: ArchiveReport,
 }
 
 /// What is wrong, with the image it is wrong in.
@@ -268,7 +241,8 @@ pub struct OpenError {
 /// The bytes are no image of any format known here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "no known format begins with \"{}\" (byte {offset}); expected cpio or tar, a program with one inside, or something compressed",
+    "no known format begins with \"{}\" (byte {offset}); expected cpio, tar, TFS, a program with an archive inside, or \
+     something compressed",
     .found.escape_ascii()
 )]
 pub struct UnknownFormat {
@@ -296,6 +270,7 @@ pub fn open_source(source: Arc<dyn Source>, format: Option<Format>, options: &Op
     open_selected(source, format, None, options)
 }
 
+/// Opens the part `select` of an image whose bytes are at hand.
 fn open_selected(
     source: Arc<dyn Source>,
     given: Option<Format>,
@@ -307,10 +282,9 @@ fn open_selected(
         None => detect_format(&source)?,
     };
     match format {
-        Format::Cpio => {
-            no_select(select)?;
-            open_archive(Format::Cpio, source, options, ArchiveFs::open_cpio)
-        }
+        Format::Tfs => open_tfs(source, select, options),
+        Format::Cpio if select.is_some() => no_select(select),
+        Format::Cpio => open_archive(Format::Cpio, source, options, ArchiveFs::open_cpio),
         Format::Tar | Format::Oci | Format::Docker => open_tar(source, given, select, options),
         Format::Elf => open_archive(Format::Elf, source, options, |source, options| {
             ArchiveFs::open_embedded(source, select.map(OsStr::as_bytes), options)
@@ -354,7 +328,7 @@ fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedIm
 #[cfg(all(feature = "host", target_os = "linux"))]
 fn open_dir(path: &Path) -> Result<OpenedImage> {
     let fs = crate::backend::host::HostFs::open(path)?;
-    Ok(OpenedImage { fs: Arc::new(fs), facts: ImageFacts::new(Format::Dir) })
+    Ok(OpenedImage { fs: Arc::new(fs), facts: ImageFacts::new(Format::Dir, 0) })
 }
 
 #[cfg(not(all(feature = "host", target_os = "linux")))]
@@ -370,7 +344,7 @@ fn open_archive(
 ) -> Result<OpenedImage> {
     let stored_len = source.len();
     let (fs, report) = open(source, &archive_options(options))?;
-    let facts = ImageFacts { stored_len, archive: Some(report), ..ImageFacts::new(format) };
+    let facts = ImageFacts { archive: Some(report), ..ImageFacts::new(format, stored_len) };
     Ok(OpenedImage { fs: Arc::new(fs), facts })
 }
 
@@ -399,20 +373,34 @@ fn open_tar(
     if let Some(format @ (Format::Oci | Format::Docker)) = given {
         return Err(not_yet(format).into());
     }
-    no_select(select)?;
-    let facts = ImageFacts { stored_len, archive: Some(report), ..ImageFacts::new(Format::Tar) };
+    if select.is_some() {
+        return no_select(select);
+    }
+    let facts = ImageFacts { archive: Some(report), ..ImageFacts::new(Format::Tar, stored_len) };
     Ok(OpenedImage { fs: Arc::new(archive), facts })
 }
 
-/// For formats without parts to select.
-fn no_select(select: Option<&OsStr>) -> Result<()> {
-    match select {
-        None => Ok(()),
-        Some(select) => {
-            let sentence = format!("nothing to select with #{}", escape(select.as_bytes()));
-            Err(Error::new(Errno::Invalid, sentence))
+fn open_tfs(source: Arc<dyn Source>, select: Option<&OsStr>, options: &OpenOptions) -> Result<OpenedImage> {
+    let part = match select.map(OsStr::as_bytes) {
+        None => None,
+        Some(b"root") => Some(Part::Root),
+        Some(b"boot") => Some(Part::Boot),
+        Some(other) => {
+            let sentence = format!("a Nanos disk has #boot and #root, not #{}", escape(other));
+            return Err(Error::new(Errno::Invalid, sentence));
         }
-    }
+    };
+    let stored_len = source.len();
+    let options = TfsOptions { part, recover: options.recover, defaults: options.defaults };
+    let (fs, report) = TfsFs::open(source, &options)?;
+    let facts = ImageFacts { tfs: Some(report), ..ImageFacts::new(Format::Tfs, stored_len) };
+    Ok(OpenedImage { fs: Arc::new(fs), facts })
+}
+
+/// The answer where a format has no parts to select.
+fn no_select(select: Option<&OsStr>) -> Result<OpenedImage> {
+    let select = escape(select.unwrap_or_default().as_bytes());
+    Err(Error::new(Errno::Invalid, format!("nothing to select with #{select}")))
 }
 
 fn not_yet(format: Format) -> Unsupported {

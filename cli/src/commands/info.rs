@@ -10,7 +10,7 @@ use mountless::backend::archive::ArchiveReport;
 use mountless::error::Error;
 use mountless::limits::SKIPPED_KEPT_MAX;
 use mountless::name::escape;
-use mountless::open::ImageFacts;
+use mountless::open::{FactValue, ImageFacts};
 
 use crate::failure::Result;
 use crate::image::{Image, OpenArgs, open_image, unreadable};
@@ -22,7 +22,9 @@ use crate::{output, walk};
 #[command(after_help = "\
 With --json each line is an object with: image, format, stored_bytes, nodes (count by type), content_bytes, and for \
 archives unpacked_bytes, entries, trailers, parts (offset, bytes, within, compression, unpacked_bytes, entries), \
-skipped_count, skipped (path, part, offset, reason) and stopped.
+skipped_count, skipped (path, part, offset, reason) and stopped; for TFS uuid, label, \
+start, volume_bytes, log_extensions, log_records, log_segments, log_end, dictionary_entries, entries_set, entries_dead, \
+attributes, damage.
 
 Exit codes: 0 all could be read; 2 one could not.
 
@@ -93,11 +95,14 @@ fn show(out: &mut impl Write, name: &str, facts: &ImageFacts, counts: &Counts) -
         counts.by_type.iter().map(|(kind, count)| format!("{count} {}", plural(*kind, *count))).collect();
     writeln!(out, "  nodes    {}", kinds.join(", "))?;
     writeln!(out, "  content  {} bytes in files", counts.content_bytes)?;
-    for (number, layer) in (1..).zip(&facts.layers) {
-        write!(out, "  layer {number:<2} {} bytes, {} entries", layer.stored_len, layer.archive.entries)?;
-        writeln!(out, "{}", layer.digest.as_ref().map(|digest| format!(", {digest}")).unwrap_or_default())?;
-        for skipped in &layer.archive.skipped {
-            writeln!(out, "  skipped  {skipped}")?;
+    for fact in facts.details() {
+        let lines = match fact.value {
+            FactValue::Number(number) => vec![number.to_string()],
+            FactValue::Text(text) => vec![text],
+            FactValue::List(lines) => lines,
+        };
+        for line in lines {
+            writeln!(out, "  {:<8} {line}", fact.key.replace('_', " "))?;
         }
     }
     let Some(report) = &facts.archive else { return Ok(()) };
@@ -149,6 +154,13 @@ fn write_json(out: &mut impl Write, name: &str, facts: &ImageFacts, counts: &Cou
     }
     nodes.end()?;
     object.number("content_bytes", counts.content_bytes)?;
+    for fact in facts.details() {
+        match fact.value {
+            FactValue::Number(number) => object.number(fact.key, number)?,
+            FactValue::Text(text) => object.text(fact.key, text)?,
+            FactValue::List(lines) => object.texts(fact.key, &lines)?,
+        }
+    }
     if let Some(report) = &facts.archive {
         write_archive(&mut object, report)?;
     }

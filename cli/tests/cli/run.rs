@@ -16,7 +16,7 @@ fn wasm(name: &str) -> String {
 fn the_demo_runs_as_the_readme_says() {
     let demo = xtask::demo::path();
     let built = xtask::demo::build().unwrap();
-    assert!(fs::read(&demo).unwrap() == built, "run `cargo xtask demo`: the image differs from its sources");
+    assert!(fs::read(&demo).unwrap() == built, "run `cargo xtask demo-image`: the image differs from its sources");
     let done = Sandbox::new().run(["run", "-i", demo.to_str().unwrap(), "image:/bin/demo.wasm"]);
     assert_snapshot!(done.shown(), @"
     / holds: bin etc tmp
@@ -181,7 +181,7 @@ fn what_cannot_be_run_says_why_with_125() {
     mountless: cannot read program: image:/bin/nothing.wasm: no such file or directory
       next: `mountless find IMAGE` lists what an image holds
 
-    mountless: cannot read program: IN/missing: No such file or directory (os error 2)
+    mountless: cannot read program: IN/missing: no such file or directory
       next: a program inside the stack is written image:/PATH
 
     mountless: cannot run: image:/etc/motd: not a WebAssembly module: it starts with the bytes 48 65 6c 6c, not with 00 61 73 6d

@@ -7,6 +7,7 @@ pub mod executable;
 #[cfg(feature = "oci")]
 pub mod oci;
 pub mod tar;
+pub mod tfs;
 
 use crate::errno::Errno;
 use crate::error::Error;

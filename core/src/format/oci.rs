@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn json_errors_are_located() {
         let (at, error) = parse::<Document>(b"{\"manifests\":\n [{\"digest\": 5}]}").unwrap_err();
-        assert!((26..=27).contains(&at), "{at}: {error}");
+        assert!((26..=28).contains(&at), "{at}: {error}");
         assert!(parse::<Document>(b"[]").is_err());
     }
 

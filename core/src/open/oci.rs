@@ -338,7 +338,7 @@ fn merge(
         0 => facts.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.stored_len)),
         len => len,
     };
-    Ok(OpenedImage { fs, facts: ImageFacts { stored_len, layers: facts, ..ImageFacts::new(format) } })
+    Ok(OpenedImage { fs, facts: ImageFacts { layers: facts, ..ImageFacts::new(format, stored_len) } })
 }
 
 fn open_layer(

@@ -57,10 +57,6 @@ impl Source for FileSource {
         Ok(buf.into())
     }
 
-    fn slice(&self, _range: Range<u64>) -> Option<Bytes> {
-        None
-    }
-
     fn release(&self, _range: Range<u64>) {}
 }
 

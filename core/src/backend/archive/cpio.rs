@@ -9,26 +9,28 @@ use alloc::vec::Vec;
 
 use super::build::{LinkKey, Meta, PathRef, TreeBuilder};
 use super::cpio_old::OldPlace;
+use super::heads::Head;
 use super::index::{Content, Index, Stored};
+use super::scouts::{Ahead, Plan, accompany};
 use super::unpack::{UnpackLimits, unpack};
 use super::walk::Stop;
 use super::window::Window;
 use super::{ArchiveOptions, ArchiveReport, LimitExceeded, Part, SkipReason, Skipped, Unpack};
 use crate::attr::{Device, FileType};
-use crate::checked::{min_len, to_u64, to_usize};
+use crate::checked::{min_len, to_u64};
 use crate::clock::Timestamp;
 use crate::error::{Corrupt, Error, Result};
 use crate::format::compress::Compression;
 use crate::format::cpio::{
-    ALIGN, CpioCorrupt, EntryRef, Header, LONGEST_HEAD, Magic, NAME_SIZE_MAX, TARGET_SIZE_MAX, Variant, checksum,
-    cut_at_nul, read_entry, read_old_entry,
+    ALIGN, CpioCorrupt, Header, LONGEST_HEAD, Magic, NAME_SIZE_MAX, TARGET_SIZE_MAX, Variant, checksum, cut_at_nul,
+    read_old_entry,
 };
 use crate::limits::{ARCHIVE_PARTS_MAX, NESTED_COMPRESSIONS_MAX, SKIPPED_KEPT_MAX};
 use crate::source::Source;
 
 /// Entries for which memory is reserved at the start: one for each of this many bytes of image, but not too many.
 const BYTES_PER_ENTRY: u64 = 8 << 10;
-const RESERVE_MAX: usize = 16 << 10;
+const RESERVE_MAX: usize = 64 << 10;
 
 /// What replaying an archive gives.
 pub(super) struct Replayed {
@@ -39,6 +41,10 @@ pub(super) struct Replayed {
 
 /// Replays the archive in `source`.
 pub(super) fn replay(source: Arc<dyn Source>, options: &ArchiveOptions) -> Result<Replayed> {
+    replay_by_plan(source, options, &Plan::DEFAULT)
+}
+
+fn replay_by_plan(source: Arc<dyn Source>, options: &ArchiveOptions, plan: &Plan) -> Result<Replayed> {
     let entries = min_len(RESERVE_MAX, source.len() / BYTES_PER_ENTRY);
     let mut builder = TreeBuilder::new(options.defaults, entries);
     let as_linux = options.unpack == Unpack::AsLinux;
@@ -52,7 +58,7 @@ pub(super) fn replay(source: Arc<dyn Source>, options: &ArchiveOptions) -> Resul
         unpacked_left: options.max_unpacked,
         max_unpacked: options.max_unpacked,
     };
-    match replay.run(source) {
+    match accompany(&*Arc::clone(&source), plan, |ahead| replay.run(source, ahead)) {
         Ok(()) => {}
         Err(Broken::Stopped(error)) if as_linux => replay.report.stopped = Some(error),
         Err(Broken::Stopped(error) | Broken::Failed(error)) => return Err(error),
@@ -83,8 +89,10 @@ impl From<LimitExceeded> for Broken {
 }
 
 /// The image, or a compressed part of it.
-pub(super) struct Frame {
+pub(super) struct Frame<'a> {
     pub(super) window: Window,
+    /// Heads of entries that were found ahead, in an image.
+    ahead: Option<Ahead<'a>>,
     /// Number of the source in the tree.
     pub(super) source: u32,
     /// Where the replay stands.
@@ -107,6 +115,13 @@ pub(super) struct Frame {
     damage: Option<Error>,
 }
 
+impl Frame<'_> {
+    /// Whether the head of an entry where the replay stands was found ahead.
+    fn is_found_ahead(&mut self) -> bool {
+        self.ahead.as_mut().is_some_and(|ahead| ahead.seek(self.at))
+    }
+}
+
 /// What stands next in a frame.
 enum Next {
     /// Nothing.
@@ -126,9 +141,10 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    fn run(&mut self, source: Arc<dyn Source>) -> Result<(), Broken> {
+    fn run(&mut self, source: Arc<dyn Source>, ahead: Option<Ahead<'_>>) -> Result<(), Broken> {
         let image = Frame {
             window: Window::new(Arc::clone(&source)),
+            ahead,
             source: self.builder.add_source(source),
             at: 0,
             starts: vec![0],
@@ -165,7 +181,7 @@ impl Replay {
     }
 
     /// Replays a frame up to its end, or up to a compressed part in it.
-    fn frame(&mut self, frame: &mut Frame) -> Result<Option<Compression>, Broken> {
+    fn frame(&mut self, frame: &mut Frame<'_>) -> Result<Option<Compression>, Broken> {
         loop {
             match self.next(frame)? {
                 Next::End => return Ok(None),
@@ -176,14 +192,17 @@ impl Replay {
     }
 
     /// Skips zeros and looks at what follows.
-    fn next(&mut self, frame: &mut Frame) -> Result<Next, Broken> {
+    fn next(&mut self, frame: &mut Frame<'_>) -> Result<Next, Broken> {
         let end = frame.window.len();
         if self.as_linux && frame.expects_entry {
             frame.expects_entry = false;
             return Ok(Next::Entry);
         }
         let behind_entry = frame.at;
-        frame.at = frame.window.skip_zeros(frame.at)?;
+        let found_ahead = frame.is_found_ahead();
+        if !found_ahead {
+            frame.at = frame.window.skip_zeros(frame.at)?;
+        }
         if frame.at >= end {
             return Ok(Next::End);
         }
@@ -193,6 +212,9 @@ impl Replay {
             frame.base = start;
         }
         let past = frame.at.saturating_sub(frame.base) % ALIGN;
+        if past == 0 && found_ahead {
+            return Ok(Next::Entry);
+        }
         let at = frame.at;
         let head = frame.window.at(at, LONGEST_HEAD)?;
         if past == 0 && head.first() == Some(&b'0') {
@@ -224,35 +246,39 @@ impl Replay {
     }
 
     /// Replays the entry at `frame.at` and moves behind it.
-    fn entry(&mut self, frame: &mut Frame) -> Result<(), Broken> {
+    fn entry(&mut self, frame: &mut Frame<'_>) -> Result<(), Broken> {
         let at = frame.at;
         let available = frame.window.len().saturating_sub(at);
-        let head = frame.window.at(at, LONGEST_HEAD)?;
-        if !self.as_linux
-            && let Some(magic) = Magic::detect(head)
-        {
-            if let Some(begun) = frame.layout.filter(|begun| !begun.goes_with(magic)) {
-                return Err(damaged(at, CpioCorrupt::LayoutChanges { begun: begun.name(), found: magic.name() }));
+        let head = match frame.ahead.as_ref().and_then(|ahead| ahead.get(at)) {
+            Some(head) => head,
+            None => {
+                let window = frame.window.at(at, LONGEST_HEAD)?;
+                if !self.as_linux
+                    && let Some(entry) = read_old_entry(window)
+                {
+                    let entry = entry.map_err(|corrupt| damaged(at, corrupt))?;
+                    if let Some(magic) = Magic::detect(window) {
+                        begin_layout(&mut frame.layout, magic, at)?;
+                    }
+                    let place = OldPlace { source: frame.source, at, available, head_len: to_u64(window.len()) };
+                    let next = self.old_entry(&entry, &place, &mut frame.part, &mut frame.layout)?;
+                    frame.at = next;
+                    frame.base = next;
+                    frame.behind_entry = true;
+                    self.extend_part(frame);
+                    return Ok(());
+                }
+                match Head::read(window) {
+                    Ok(head) => head,
+                    Err(CpioCorrupt::HeaderBeyondEnd { .. }) if self.as_linux => return self.cut_off(frame),
+                    Err(corrupt) => return Err(damaged(at, corrupt)),
+                }
             }
-            frame.layout = Some(magic);
-            if let Some(entry) = read_old_entry(head) {
-                let entry = entry.map_err(|corrupt| damaged(at, corrupt))?;
-                let place = OldPlace { source: frame.source, at, available, head_len: to_u64(head.len()) };
-                let next = self.old_entry(&entry, &place, &mut frame.part, &mut frame.layout)?;
-                frame.at = next;
-                frame.base = next;
-                frame.behind_entry = true;
-                self.extend_part(frame);
-                return Ok(());
-            }
-        }
-        let entry = match read_entry(head) {
-            Ok(entry) => entry,
-            Err(CpioCorrupt::HeaderBeyondEnd { .. }) if self.as_linux => return self.cut_off(frame),
-            Err(corrupt) => return Err(damaged(at, corrupt)),
         };
+        let entry = head.entry;
         let header = entry.header;
         if !self.as_linux {
+            begin_layout(&mut frame.layout, Magic::Hex(header.variant), at)?;
             entry.check_complete(available).map_err(|corrupt| damaged(at, corrupt))?;
         }
         self.builder.grant(header.entry_len().min(available));
@@ -273,7 +299,7 @@ impl Replay {
                     frame.layout = None;
                     return self.advance(frame, &header);
                 }
-                self.node(frame.source, at, available, &entry, head)
+                self.node(frame.source, at, available, &head)
             }
         };
         self.report.entries = self.report.entries.saturating_add(1);
@@ -297,7 +323,8 @@ impl Replay {
     }
 
     /// Makes the node that an entry describes.
-    fn node(&mut self, source: u32, at: u64, available: u64, entry: &EntryRef<'_>, head: &[u8]) -> Result<(), Stop> {
+    fn node(&mut self, source: u32, at: u64, available: u64, head: &Head<'_>) -> Result<(), Stop> {
+        let Head { entry, target } = head;
         let header = &entry.header;
         let Some(file_type) = header.file_type() else {
             return Err(Stop::Skip(SkipReason::UnknownType { mode: header.mode & 0xffff }));
@@ -326,7 +353,6 @@ impl Replay {
             }
             FileType::Dir => return self.builder.dir(path, &meta),
             FileType::Symlink => {
-                let target = to_usize(data_offset).ok().and_then(|start| head.get(start..)).unwrap_or_default();
                 let target = target.get(..min_len(target.len(), data_len)).unwrap_or_default();
                 let len = to_u64(cut_at_nul(target).len());
                 return self.builder.symlink(path, &meta, stored(data_offset, len));
@@ -341,7 +367,7 @@ impl Replay {
     }
 
     /// Checks the sum of a file's data, if all of it is there.
-    fn verify(&mut self, frame: &mut Frame, header: &Header) -> Result<(), Broken> {
+    fn verify(&mut self, frame: &mut Frame<'_>, header: &Header) -> Result<(), Broken> {
         let mut at = frame.at.saturating_add(header.data_offset());
         let end = frame.at.saturating_add(header.data_end());
         if end > frame.window.len() {
@@ -361,7 +387,7 @@ impl Replay {
     }
 
     /// Moves behind an entry. The padding behind the last one may be missing, or be cut short by the next member.
-    fn advance(&mut self, frame: &mut Frame, header: &Header) -> Result<(), Broken> {
+    fn advance(&mut self, frame: &mut Frame<'_>, header: &Header) -> Result<(), Broken> {
         let end = frame.window.len();
         let content_end = frame.at.saturating_add(header.content_end());
         let next = frame.at.saturating_add(header.entry_len());
@@ -377,7 +403,7 @@ impl Replay {
     }
 
     /// Counts what was read as part of the plain run of entries it belongs to.
-    pub(super) fn extend_part(&mut self, frame: &Frame) {
+    pub(super) fn extend_part(&mut self, frame: &Frame<'_>) {
         let plain = frame.part.filter(|_| frame.packed.is_none());
         if let Some(part) = plain.and_then(|part| self.report.parts.get_mut(part)) {
             part.len = frame.at.saturating_sub(part.offset);
@@ -386,7 +412,7 @@ impl Replay {
     }
 
     /// Linux, where a part ends inside an entry: an image may, a compressed stream may not.
-    fn cut_off(&mut self, frame: &mut Frame) -> Result<(), Broken> {
+    fn cut_off(&mut self, frame: &mut Frame<'_>) -> Result<(), Broken> {
         let at = core::mem::replace(&mut frame.at, frame.window.len());
         match (frame.packed, frame.damage.take()) {
             (None, _) => Ok(()),
@@ -396,7 +422,7 @@ impl Replay {
     }
 
     /// Decompresses the part at `frame.at` and moves behind it.
-    fn unpack(&mut self, frame: &mut Frame, compression: Compression) -> Result<Frame, Broken> {
+    fn unpack(&mut self, frame: &mut Frame<'_>, compression: Compression) -> Result<Frame<'static>, Broken> {
         let offset = frame.at;
         let limits = UnpackLimits { left: self.unpacked_left, max: self.max_unpacked, as_linux: self.as_linux };
         let unpacked =
@@ -423,6 +449,7 @@ impl Replay {
         }
         Ok(Frame {
             window: Window::new(Arc::clone(&unpacked.source)),
+            ahead: None,
             source: self.builder.add_source(unpacked.source),
             at: 0,
             starts: unpacked.starts,
@@ -458,6 +485,15 @@ fn device(header: &Header) -> Device {
     const MINOR_BITS: u32 = 20;
     let number = header.rdev_major.wrapping_shl(MINOR_BITS) | header.rdev_minor;
     Device { major: number >> MINOR_BITS, minor: number & ((1 << MINOR_BITS) - 1) }
+}
+
+/// Notes the layout of the entry at `at`, which must be that of the archive it stands in.
+fn begin_layout(layout: &mut Option<Magic>, found: Magic, at: u64) -> Result<(), Broken> {
+    if let Some(begun) = layout.filter(|begun| !begun.goes_with(found)) {
+        return Err(damaged(at, CpioCorrupt::LayoutChanges { begun: begun.name(), found: found.name() }));
+    }
+    *layout = Some(found);
+    Ok(())
 }
 
 /// The part that the entry at `at` belongs to: the current one, or a new one without compression.

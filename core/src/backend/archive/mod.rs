@@ -9,8 +9,10 @@ mod cpio;
 mod cpio_old;
 mod embedded;
 mod extras;
+mod heads;
 mod index;
 mod report;
+mod scouts;
 mod tar;
 mod unpack;
 mod walk;
@@ -312,8 +314,12 @@ impl FileSystem for ArchiveFs {
         if size != data.len {
             return Ok(None);
         }
-        let slice = self.source(data)?.slice(data.offset..data.offset.saturating_add(data.len));
-        Ok(slice.map(Snapshot::fixed))
+        let source = self.source(data)?;
+        // What lies in memory is sliced, not copied.
+        if source.as_slice().is_none() {
+            return Ok(None);
+        }
+        source.bytes_at(data.offset..data.offset.saturating_add(data.len)).map(|bytes| Some(Snapshot::fixed(bytes)))
     }
 
     fn extent_at(&self, node: NodeId, offset: u64) -> Result<Extent> {

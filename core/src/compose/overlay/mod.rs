@@ -351,7 +351,11 @@ impl Overlay {
         attr.opaque = false;
         attr.nlink = if node.file_type == FileType::Dir {
             // As Linux overlayfs: counting the subdirectories of a merged directory would mean listing it.
-            u64::from(!node.is_removed())
+            match self.only_layer(node) {
+                _ if node.is_removed() => 0,
+                Some(_) => attr.nlink,
+                None => 1,
+            }
         } else {
             node.nlink(attr.nlink)
         };

@@ -34,7 +34,8 @@
 //! bytes give a tree or such an error: no panic, no unbounded work; every limit stands in [`limits`].
 //!
 //! # Features
-//! `host` (default): host directories. `vfs`: namespaces for the `vfs` crate. `conformance`: the suite.
+//! `host` (default): host directories. `oci` (default): container images. `bzip2`, `lz4`, `lzma`, `lzo`, `zstd`
+//! (default): compressions besides gzip. `vfs`: namespaces for the `vfs` crate. `conformance`: the suite.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation, reason = "tests"))]
 

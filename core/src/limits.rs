@@ -58,6 +58,21 @@ pub const TFS_SHARED_PATHS_MAX: u64 = 10_000_000;
 /// Default limit on the decompressed size of an image, in bytes.
 pub const UNPACKED_MAX: u64 = 4 << 30;
 
+/// Bytes of one decompressed part that are kept in memory; longer ones go to a temporary file.
+pub const UNPACKED_IN_MEMORY_MAX: u64 = 1 << 30;
+
+/// Memory that undoing a compression may take besides what comes out, in bytes: dictionaries and windows.
+pub const DECODER_MEMORY_MAX: u64 = 256 << 20;
+
+/// Bytes of the pax records, or of the long name, of one entry of a tar archive.
+pub const TAR_RECORDS_MAX: u64 = 1 << 20;
+
+/// Bytes of one JSON document of a container image.
+pub const OCI_JSON_MAX: u64 = 8 << 20;
+
+/// Bytes of the map of one sparse file in a tar archive.
+pub const SPARSE_MAP_MAX: u64 = 64 << 20;
+
 /// Compressions around compressions that detection follows.
 pub const NESTED_COMPRESSIONS_MAX: u32 = 4;
 

@@ -18,8 +18,34 @@ pub struct ImageFacts {
     pub stored_len: u64,
     /// For archives: parts, compressions, counts, and entries left out.
     pub archive: Option<ArchiveReport>,
+    /// For container images: the layers, lowest first.
+    pub layers: Vec<LayerFacts>,
     /// For TFS: what its log says besides the tree.
     pub tfs: Option<TfsReport>,
+}
+
+/// What is known about a layer of a container image.
+#[derive(Debug)]
+pub struct LayerFacts {
+    /// The digest of its content, if the image records one; the content has it.
+    pub digest: Option<String>,
+    /// Bytes as it is stored.
+    pub stored_len: u64,
+    /// Its archive.
+    pub archive: ArchiveReport,
+}
+
+impl fmt::Display for LayerFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes, {} entries", self.stored_len, self.archive.entries)?;
+        if let Some(digest) = &self.digest {
+            write!(f, ", {digest}")?;
+        }
+        match self.archive.skipped_count {
+            0 => Ok(()),
+            count => write!(f, ", {count} skipped"),
+        }
+    }
 }
 
 /// Something that is known about an image: a line for people, or a field of a JSON object.
@@ -44,13 +70,17 @@ pub enum FactValue {
 
 impl ImageFacts {
     pub(super) const fn new(format: Format, stored_len: u64) -> Self {
-        Self { format, stored_len, archive: None, tfs: None }
+        Self { format, stored_len, archive: None, layers: Vec::new(), tfs: None }
     }
 
     /// What is special to the format and can be said in a word each, in an order fit to be shown. Keys are unique.
     #[must_use]
     pub fn details(&self) -> Vec<Fact> {
-        self.tfs.as_ref().map(of_tfs).unwrap_or_default()
+        let layers = (!self.layers.is_empty()).then(|| {
+            let lines = self.layers.iter().map(ToString::to_string).collect();
+            Fact { key: "layers", value: FactValue::List(lines) }
+        });
+        layers.into_iter().chain(self.tfs.as_ref().map(of_tfs).unwrap_or_default()).collect()
     }
 }
 

@@ -50,8 +50,10 @@ const FALLOC_ZERO_RANGE: i32 = 0x10;
 pub(crate) struct Caching {
     pub(crate) names: Duration,
     pub(crate) attributes: Duration,
-    /// Nobody else changes the tree: content, listings and writes may stay in the kernel.
+    /// Nobody else changes the tree: content and listings may stay in the kernel.
     pub(crate) exclusive: bool,
+    /// So may writes.
+    pub(crate) writes: bool,
 }
 
 pub(crate) struct Adapter {
@@ -355,6 +357,24 @@ impl Adapter {
     }
 }
 
+const NOTHING: FileAttr = FileAttr {
+    ino: INodeNo(0),
+    size: 0,
+    blocks: 0,
+    atime: SystemTime::UNIX_EPOCH,
+    mtime: SystemTime::UNIX_EPOCH,
+    ctime: SystemTime::UNIX_EPOCH,
+    crtime: SystemTime::UNIX_EPOCH,
+    kind: fuser::FileType::RegularFile,
+    perm: 0,
+    nlink: 0,
+    uid: 0,
+    gid: 0,
+    rdev: 0,
+    blksize: 0,
+    flags: 0,
+};
+
 const SET_GID: u16 = 0o2000;
 
 /// An entry of a listing as the kernel counts them. `.` and `..` have no number of their own here.
@@ -412,9 +432,12 @@ impl Filesystem for Adapter {
             InitFlags::FUSE_ASYNC_DIO,
         ];
         if self.caching.exclusive {
-            wanted.extend([InitFlags::FUSE_WRITEBACK_CACHE, InitFlags::FUSE_CACHE_SYMLINKS]);
+            wanted.push(InitFlags::FUSE_CACHE_SYMLINKS);
         } else {
             wanted.push(InitFlags::FUSE_AUTO_INVAL_DATA);
+        }
+        if self.caching.writes {
+            wanted.push(InitFlags::FUSE_WRITEBACK_CACHE);
         }
         for capability in wanted {
             // An older kernel does without.
@@ -439,7 +462,14 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        answer!(reply, self.found(parent, name), attr => self.reply_entry(reply, &attr));
+        match self.found(parent, name) {
+            Ok(attr) => self.reply_entry(reply, &attr),
+            // That there is nothing can be relied upon, too: a node of number 0, which is counted nowhere.
+            Err(error) if error == Errno::NotFound && self.caching.exclusive => {
+                reply.entry(&self.caching.names, &NOTHING, GENERATION);
+            }
+            Err(error) => refuse!(reply, error),
+        }
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, count: u64) {
@@ -697,6 +727,11 @@ impl Filesystem for Adapter {
     }
 
     fn lseek(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        if self.caching.writes {
+            // Linux asks without writing out what it holds, and would take new data for a hole. Told that nobody knows,
+            // it takes everything for data, which is always true.
+            return reply.error(fuser::Errno::ENOSYS);
+        }
         answer!(reply, self.seek(ino, offset, whence), offset => reply.offset(offset));
     }
 

@@ -2,12 +2,12 @@
 //!
 //! ```no_run
 //! use mountless::{Namespace, Stack};
-//! use mountless_fuse::{MountOptions, Session};
+//! use mountless_fuse::MountOptions;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let tree = Stack::open(["base.cpio.gz"])?.with_memory_upper()?;
-//! let session = Session::mount(Namespace::new(tree), "/mnt", &MountOptions::new())?;
-//! session.run()?; // until somebody unmounts, or SIGINT or SIGTERM arrives
+//! // Until somebody unmounts, or SIGINT or SIGTERM arrives; a `Session` does it beside other work.
+//! mountless_fuse::mount(Namespace::new(tree), "/mnt", &MountOptions::new())?;
 //! # Ok(()) }
 //! ```
 //!
@@ -20,6 +20,7 @@
 //! `adapter` answers requests, `nodes` counts what the kernel references, `convert` translates values and `errno`
 //! errors, `session` mounts and unmounts.
 #![cfg(target_os = "linux")]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests"))]
 
 mod adapter;
 mod convert;
@@ -27,4 +28,4 @@ mod errno;
 mod nodes;
 mod session;
 
-pub use self::session::{MountOptions, Session, Unmounter};
+pub use self::session::{MountOptions, Session, Unmounter, mount};

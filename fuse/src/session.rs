@@ -3,6 +3,7 @@
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use mountless::Namespace;
 use rustix::mount::UnmountFlags;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use signal_hook::{SigId, flag};
 
 use crate::adapter::{Adapter, Caching};
 
@@ -21,12 +23,16 @@ const SHARED_TIMEOUT: Duration = Duration::from_secs(1);
 /// The same for a tree that nobody else changes: for ever, as far as a kernel counts.
 const EXCLUSIVE_TIMEOUT: Duration = Duration::from_secs(1 << 30);
 
+/// Signals that ask a program to end.
+const ENDING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
 /// How to mount.
 #[derive(Clone, Debug)]
 pub struct MountOptions {
     name: String,
     read_only: bool,
     shared: bool,
+    cache_writes: bool,
     allow_other: bool,
     devices: bool,
     set_user_ids: bool,
@@ -40,6 +46,7 @@ impl Default for MountOptions {
             name: "mountless".to_owned(),
             read_only: false,
             shared: false,
+            cache_writes: true,
             allow_other: false,
             devices: false,
             set_user_ids: false,
@@ -75,6 +82,15 @@ impl MountOptions {
     #[must_use]
     pub const fn shared(mut self, yes: bool) -> Self {
         self.shared = yes;
+        self
+    }
+
+    /// Whether writes stay in the kernel for a while, so that many small ones become one request. No space left is then
+    /// told by fsync(2) and close(2) alone, and lseek(2) finds no holes: the kernel would not see the data that it holds
+    /// itself. The default is yes; for a [`shared`](Self::shared) tree it is always no.
+    #[must_use]
+    pub const fn cache_writes(mut self, yes: bool) -> Self {
+        self.cache_writes = yes;
         self
     }
 
@@ -117,7 +133,7 @@ impl MountOptions {
     fn caching(&self) -> Caching {
         let default = if self.shared { SHARED_TIMEOUT } else { EXCLUSIVE_TIMEOUT };
         let (names, attributes) = self.timeouts.unwrap_or((default, default));
-        Caching { names, attributes, exclusive: !self.shared }
+        Caching { names, attributes, exclusive: !self.shared, writes: self.cache_writes && !self.shared }
     }
 
     fn config(&self, namespace: &Namespace) -> Config {
@@ -182,6 +198,50 @@ impl Unmounter {
     }
 }
 
+/// Mounts the tree at the directory `path` and serves it until somebody unmounts it, or SIGINT, SIGTERM or SIGHUP
+/// arrives: then unmounts cleanly. A second signal ends the process as it would have without us.
+///
+/// # Errors
+/// As [`Session::mount`] and [`Session::unmount`].
+pub fn mount(namespace: Namespace, path: impl AsRef<Path>, options: &MountOptions) -> io::Result<()> {
+    // Before anybody can see the mount, and so before anybody can think of ending us.
+    let mut signals = Signals::new(ENDING)?;
+    let _second = SecondSignal::ends_at_once()?;
+    let session = Session::mount(namespace, path, options)?;
+    let (handle, unmounter) = (signals.handle(), session.unmounter());
+    let watching = std::thread::Builder::new()
+        .name("mountless-signals".to_owned())
+        .spawn(move || signals.forever().next().map_or(Ok(()), |_| unmounter.unmount()))?;
+    let served = session.wait();
+    handle.close();
+    let unmounted = watching.join().unwrap_or_else(|_| Err(io::Error::other("the signals' thread failed")));
+    served.and(unmounted)
+}
+
+/// Lets a second signal do what it would do without us, also while the first is still being answered.
+struct SecondSignal(Vec<SigId>);
+
+impl SecondSignal {
+    fn ends_at_once() -> io::Result<Self> {
+        let seen = Arc::new(AtomicBool::new(false));
+        let mut registered = Self(Vec::new());
+        for signal in ENDING {
+            // In this order: the first signal finds the flag unset, and sets it.
+            registered.0.push(flag::register_conditional_default(signal, Arc::clone(&seen))?);
+            registered.0.push(flag::register(signal, Arc::clone(&seen))?);
+        }
+        Ok(registered)
+    }
+}
+
+impl Drop for SecondSignal {
+    fn drop(&mut self) {
+        for id in self.0.drain(..) {
+            signal_hook::low_level::unregister(id);
+        }
+    }
+}
+
 impl Session {
     /// Mounts the tree at the directory `path` and serves it on threads of its own. As root the kernel is asked
     /// directly, otherwise `fusermount3` must be installed.
@@ -219,30 +279,6 @@ impl Session {
     /// What ended the session.
     pub fn wait(mut self) -> io::Result<()> {
         self.join()
-    }
-
-    /// Serves until somebody unmounts, or SIGINT, SIGTERM or SIGHUP arrives: then unmounts cleanly. A second signal
-    /// ends the process as it would have without us.
-    ///
-    /// # Errors
-    /// As [`unmount`](Self::unmount).
-    pub fn run(self) -> io::Result<()> {
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
-        let (handle, unmounter) = (signals.handle(), self.unmounter());
-        let watching = std::thread::Builder::new().name("mountless-signals".to_owned()).spawn(move || {
-            let mut unmounted = Ok(());
-            for (count, signal) in signals.forever().enumerate() {
-                if count > 0 {
-                    let _ = signal_hook::low_level::emulate_default_handler(signal);
-                }
-                unmounted = unmounter.unmount();
-            }
-            unmounted
-        })?;
-        let served = self.wait();
-        handle.close();
-        let unmounted = watching.join().unwrap_or_else(|_| Err(io::Error::other("the signals' thread failed")));
-        served.and(unmounted)
     }
 
     fn join(&mut self) -> io::Result<()> {

@@ -163,8 +163,11 @@ fn install_missing() -> Result {
     if !has_c_toolchain() {
         packages.extend(C_PACKAGES);
     }
-    if !has_program("cpio") {
-        packages.push("cpio");
+    // The last three do jobs on mounts.
+    for (program, package) in [("cpio", "cpio"), ("git", "git"), ("rsync", "rsync"), ("sqlite3", "sqlite3")] {
+        if !has_program(program) {
+            packages.push(package);
+        }
     }
     if !has_pip() {
         packages.extend(["python3", "python3-pip"]);

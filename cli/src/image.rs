@@ -13,9 +13,9 @@ use mountless::error::Error;
 use mountless::name::escape;
 use mountless::namespace::{Follow, Location, Namespace};
 use mountless::open::{ImageFacts, ImageRef, OpenOptions, open, split_path};
+use mountless::size::Size;
 
 use crate::failure::{EXIT_FAILED, Failure, Result};
-use mountless::size::Size;
 
 /// How to open images.
 #[derive(Clone, Copy, Debug, Args)]

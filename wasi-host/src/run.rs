@@ -5,6 +5,7 @@
 //! namespace it is given, and the host's are never touched, except for the cache.
 
 mod cache;
+mod deterministic;
 mod options;
 mod program;
 mod timer;
@@ -16,6 +17,7 @@ use wasmtime::{Config, Engine, Linker, Store, StoreLimits, StoreLimitsBuilder, U
 use wasmtime_wasi::I32Exit;
 
 pub use self::cache::Cache;
+pub use self::deterministic::Deterministic;
 pub use self::options::{Output, Preopen, RunOptions, Stdin};
 pub use self::program::Program;
 use self::timer::Timer;
@@ -30,6 +32,8 @@ pub enum Outcome {
     Trapped(String),
     /// Its time was up.
     TimedOut,
+    /// It used up its fuel.
+    OutOfFuel,
 }
 
 /// Why there was no run.
@@ -70,6 +74,9 @@ pub enum RunError {
     /// The runner was made for runs without one.
     #[error("a time limit needs a runner that can interrupt programs")]
     Uninterruptible,
+    /// The runner was made for runs without.
+    #[error("fuel needs a runner that counts instructions")]
+    Unmetered,
     /// The engine or its cache cannot be set up.
     #[error("the engine cannot be set up: {0:#}")]
     Engine(wasmtime::Error),
@@ -81,12 +88,19 @@ struct Guest {
     limits: StoreLimits,
 }
 
+/// By what a program can be stopped.
+struct Means {
+    time: bool,
+    fuel: bool,
+}
+
 /// Compiles and runs programs.
 pub struct Runner {
     engine: Engine,
     linker: Linker<Guest>,
     /// None, if compiled code does not look at the epoch.
     timer: Option<Timer>,
+    is_metered: bool,
 }
 
 impl core::fmt::Debug for Runner {
@@ -107,7 +121,7 @@ impl Runner {
     /// # Errors
     /// [`RunError::Engine`].
     pub fn new(cache: &Cache) -> Result<Self, RunError> {
-        Self::with(cache, true)
+        Self::with(cache, &Means { time: true, fuel: false })
     }
 
     /// An engine with this compilation cache for runs without a time limit: what computes takes about a tenth less time,
@@ -116,18 +130,27 @@ impl Runner {
     /// # Errors
     /// [`RunError::Engine`].
     pub fn uninterruptible(cache: &Cache) -> Result<Self, RunError> {
-        Self::with(cache, false)
+        Self::with(cache, &Means { time: false, fuel: false })
     }
 
-    fn with(cache: &Cache, is_interruptible: bool) -> Result<Self, RunError> {
+    /// The same, for programs whose instructions are counted ([`RunOptions::fuel`]): they run slower.
+    ///
+    /// # Errors
+    /// [`RunError::Engine`].
+    pub fn metered(cache: &Cache) -> Result<Self, RunError> {
+        Self::with(cache, &Means { time: true, fuel: true })
+    }
+
+    fn with(cache: &Cache, means: &Means) -> Result<Self, RunError> {
         let mut config = Config::new();
-        config.epoch_interruption(is_interruptible);
+        config.epoch_interruption(means.time);
+        config.consume_fuel(means.fuel);
         config.cache(cache.open().map_err(RunError::Engine)?);
         let engine = Engine::new(&config).map_err(RunError::Engine)?;
         let mut linker = Linker::new(&engine);
         add_to_linker(&mut linker, |guest: &mut Guest| &mut guest.wasi).map_err(RunError::Engine)?;
-        let timer = is_interruptible.then(|| Timer::new(engine.weak()));
-        Ok(Self { engine, linker, timer })
+        let timer = means.time.then(|| Timer::new(engine.weak()));
+        Ok(Self { engine, linker, timer, is_metered: means.fuel })
     }
 
     /// Compiles and links the bytes of a module.
@@ -141,10 +164,10 @@ impl Runner {
     /// Runs a program on a namespace.
     ///
     /// # Errors
-    /// [`RunError::Preopen`], [`RunError::Uninterruptible`] and [`RunError::Instantiate`]. What the guest does is an [`Outcome`].
+    /// [`RunError::Preopen`], [`RunError::Uninterruptible`], [`RunError::Unmetered`] and [`RunError::Instantiate`]. What the guest does is an [`Outcome`].
     pub fn run(&self, program: &Program, namespace: &Namespace, options: RunOptions) -> Result<Outcome, RunError> {
         let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let memory_max = options.memory_max;
+        let (memory_max, fuel) = (options.memory_max, options.fuel);
         let mut wasi = options.into_wasi(namespace)?;
         wasi.process().set_deadline(deadline);
 
@@ -155,6 +178,12 @@ impl Runner {
         let mut store = Store::new(&self.engine, Guest { wasi, limits: limits.build() });
         store.limiter(|guest| &mut guest.limits);
 
+        match (fuel, self.is_metered) {
+            (None, false) => {}
+            (Some(_), false) => return Err(RunError::Unmetered),
+            // OK: the engine counts.
+            (fuel, true) => store.set_fuel(fuel.unwrap_or(u64::MAX)).map_err(RunError::Engine)?,
+        }
         let mut _armed = None;
         match (deadline, &self.timer) {
             (None, None) => {}
@@ -190,6 +219,8 @@ fn ended(error: &wasmtime::Error) -> Option<Outcome> {
         Some(Outcome::Exited(code))
     } else if error.is::<TimedOut>() {
         Some(Outcome::TimedOut)
+    } else if error.downcast_ref() == Some(&wasmtime::Trap::OutOfFuel) {
+        Some(Outcome::OutOfFuel)
     } else if error.is::<wasmtime::Trap>() {
         Some(Outcome::Trapped(format!("{error:?}")))
     } else {

@@ -36,6 +36,6 @@ fn main() -> ExitCode {
 fn test(arguments: &[String]) -> Result {
     guests::fetch()?;
     install::nextest()?;
-    run(cargo().args(["nextest", "run", "--all-targets", "--no-fail-fast"]).args(WORKSPACE).args(arguments))?;
+    run(cargo().args(["nextest", "run", "--no-fail-fast"]).args(WORKSPACE).args(arguments))?;
     run(cargo().args(["test", "--doc"]).args(WORKSPACE))
 }

@@ -146,6 +146,7 @@ fn what_cannot_be_run_says_why_with_125() {
     let text = sandbox.file("text", "#!/bin/sh\n");
     let missing = sandbox.input("missing").to_str().unwrap().to_owned();
     let mut shown = String::new();
+    assert_eq!(sandbox.run(["-v", "run", "-i", &good]).code, 125);
     for arguments in [
         &["-i", &missing, "image:/bin/demo.wasm"][..],
         &["-i", &cut, "image:/bin/demo.wasm"],
@@ -175,7 +176,7 @@ fn what_cannot_be_run_says_why_with_125() {
     mountless: cannot read image: IN/cut.cpio.gz: damaged gzip data at byte 378: the stream ends too early, inside its data
       next: compare the file with its source; --as-linux shows what Linux would boot with
 
-    mountless: cannot read image: IN/text: no known format begins with "#!/bin/s" (byte 0); expected cpio, or something compressed with it inside
+    mountless: cannot read image: IN/text: no known format begins with "#!/bin/s" (byte 0); expected cpio, TFS, or something compressed with it inside
       next: `mountless --help` names what can be read
 
     mountless: cannot read program: image:/bin/nothing.wasm: no such file or directory

@@ -149,6 +149,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_one_writes() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let first = FileSource::open_exclusive(file.path()).unwrap();
+        assert_eq!(FileSource::open_exclusive(file.path()).unwrap_err(), Errno::Busy);
+        drop(first);
+        FileSource::open_exclusive(file.path()).unwrap();
+        assert_eq!(FileSource::open_exclusive("/nonexistent").unwrap_err(), Errno::NotFound);
+    }
+
     fn tempfile() -> std::fs::File {
         tempfile::tempfile().unwrap()
     }

@@ -7,8 +7,9 @@ use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::cli::{StdinStream, StdoutStream};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 
-use super::RunError;
-use crate::p1::WasiP1;
+use super::{Deterministic, RunError};
+use crate::host::CtxHost;
+use crate::p1::{Process, WasiP1};
 
 /// Standard input.
 #[derive(Default)]
@@ -65,6 +66,10 @@ pub struct RunOptions {
     pub timeout: Option<Duration>,
     /// Largest size of the guest's memory, in bytes.
     pub memory_max: Option<usize>,
+    /// How many instructions the guest may execute, roughly; only with [`Runner::metered`](super::Runner::metered).
+    pub fuel: Option<u64>,
+    /// Clocks and random bytes that repeat.
+    pub deterministic: Option<Deterministic>,
     /// Standard input.
     pub stdin: Stdin,
     /// Standard output.
@@ -82,6 +87,8 @@ impl Default for RunOptions {
             workdir: None,
             timeout: None,
             memory_max: None,
+            fuel: None,
+            deterministic: None,
             stdin: Stdin::default(),
             stdout: Output::default(),
             stderr: Output::default(),
@@ -98,6 +105,8 @@ impl core::fmt::Debug for RunOptions {
             .field("workdir", &self.workdir)
             .field("timeout", &self.timeout)
             .field("memory_max", &self.memory_max)
+            .field("fuel", &self.fuel)
+            .field("deterministic", &self.deterministic)
             .finish_non_exhaustive()
     }
 }
@@ -130,7 +139,14 @@ impl RunOptions {
             ctx.env("PWD", dir);
         }
 
-        let mut wasi = WasiP1::new(namespace.clone(), ctx.build());
+        let host = match self.deterministic {
+            Some(deterministic) => {
+                deterministic.configure(&mut ctx);
+                CtxHost::new(ctx.build()).with_sleeper(deterministic.sleeper())
+            }
+            None => CtxHost::new(ctx.build()),
+        };
+        let mut wasi = WasiP1::from(Process::new(namespace.clone(), Box::new(host)));
         let workdir = workdir.map(|path| Preopen { name: ".".to_owned(), path });
         for Preopen { name, path } in workdir.into_iter().chain(self.preopens) {
             if let Err(source) = wasi.preopen(&name, &path) {

@@ -38,6 +38,8 @@ pub(super) struct Replayed {
     pub(super) index: Index,
     pub(super) sources: Vec<Arc<dyn Source>>,
     pub(super) report: ArchiveReport,
+    /// Entries whose heads scouts found.
+    pub(super) found_ahead: u64,
 }
 
 /// Replays the archive in `source`.
@@ -45,7 +47,8 @@ pub(super) fn replay(source: Arc<dyn Source>, options: &ArchiveOptions) -> Resul
     replay_by_plan(source, options, &Plan::DEFAULT)
 }
 
-fn replay_by_plan(source: Arc<dyn Source>, options: &ArchiveOptions, plan: &Plan) -> Result<Replayed> {
+/// The same, looking ahead by `plan`, on which nothing depends but the time it takes.
+pub(super) fn replay_by_plan(source: Arc<dyn Source>, options: &ArchiveOptions, plan: &Plan) -> Result<Replayed> {
     let entries = min_len(RESERVE_MAX, source.len() / BYTES_PER_ENTRY);
     let mut builder = TreeBuilder::new(options.defaults, entries);
     let as_linux = options.unpack == Unpack::AsLinux;
@@ -58,6 +61,7 @@ fn replay_by_plan(source: Arc<dyn Source>, options: &ArchiveOptions, plan: &Plan
         as_linux,
         unpacked_left: options.max_unpacked,
         max_unpacked: options.max_unpacked,
+        found_ahead: 0,
     };
     match accompany(&*Arc::clone(&source), plan, |ahead| replay.run(source, ahead)) {
         Ok(()) => {}
@@ -65,8 +69,9 @@ fn replay_by_plan(source: Arc<dyn Source>, options: &ArchiveOptions, plan: &Plan
         Err(Broken::Stopped(error) | Broken::Failed(error)) => return Err(error),
     }
     replay.report.unpacked_len = replay.report.parts.iter().fold(0, |sum, part| sum.saturating_add(part.unpacked_len));
-    let (index, sources) = replay.builder.finish()?;
-    Ok(Replayed { index, sources, report: replay.report })
+    let Replay { builder, report, found_ahead, .. } = replay;
+    let (index, sources) = builder.finish()?;
+    Ok(Replayed { index, sources, report, found_ahead })
 }
 
 /// Why the replay ended before the image did.
@@ -116,7 +121,7 @@ struct Frame<'a> {
 
 impl Frame<'_> {
     /// Whether the head of an entry where the replay stands was found ahead.
-    fn is_found_ahead(&mut self) -> bool {
+    fn seek_ahead(&mut self) -> bool {
         self.ahead.as_mut().is_some_and(|ahead| ahead.seek(self.at))
     }
 }
@@ -137,6 +142,7 @@ struct Replay {
     as_linux: bool,
     unpacked_left: u64,
     max_unpacked: u64,
+    found_ahead: u64,
 }
 
 impl Replay {
@@ -197,7 +203,8 @@ impl Replay {
             return Ok(Next::Entry);
         }
         let behind_entry = frame.at;
-        let found_ahead = frame.is_found_ahead();
+        let found_ahead = frame.seek_ahead();
+        self.found_ahead = self.found_ahead.saturating_add(found_ahead.into());
         if !found_ahead {
             frame.at = frame.window.skip_zeros(frame.at)?;
         }

@@ -9,6 +9,8 @@ mod heads;
 mod index;
 mod report;
 mod scouts;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod window;
 
@@ -80,6 +82,7 @@ impl ArchiveFs {
     /// compressions or symbolic links through too many others.
     pub fn open_cpio(source: Arc<dyn Source>, options: &ArchiveOptions) -> Result<(Self, ArchiveReport)> {
         let replayed = cpio::replay(source, options)?;
+        tracing::debug!(entries = replayed.report.entries, found_ahead = replayed.found_ahead, "archive opened");
         let total_bytes = replayed.sources.iter().fold(0, |sum: u64, source| sum.saturating_add(source.len()));
         let sources = replayed.sources.into_boxed_slice();
         Ok((Self { index: replayed.index, sources, kind: "cpio", total_bytes }, replayed.report))

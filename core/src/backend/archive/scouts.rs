@@ -71,7 +71,7 @@ pub(super) fn accompany<T>(source: &dyn Source, plan: &Plan, replay: impl FnOnce
         }
         // Also when the replay panics: the scope waits for the threads.
         let _stop = Stop(&board);
-        replay(Some(Ahead { board: &board, number: u64::MAX, segment: Box::default(), used: 0 }))
+        replay(Some(Ahead { board: &board, number: u64::MAX, segment: Box::default() }))
     })
 }
 
@@ -197,7 +197,6 @@ pub(super) struct Ahead<'a> {
     /// The segment at hand.
     number: u64,
     segment: Box<Segment>,
-    used: u64,
 }
 
 impl Ahead<'_> {
@@ -207,19 +206,12 @@ impl Ahead<'_> {
         if number != self.number {
             self.go_on(number);
         }
-        let found = self.segment.seek(at);
-        self.used = self.used.saturating_add(found.into());
-        found
+        self.segment.seek(at)
     }
 
     /// The head moved to, if it is the one at `at`.
     pub(super) fn get(&self, at: u64) -> Option<Head<'_>> {
         self.segment.get(at)
-    }
-
-    /// How many heads were found.
-    pub(super) const fn used(&self) -> u64 {
-        self.used
     }
 
     fn go_on(&mut self, number: u64) {

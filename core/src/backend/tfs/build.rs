@@ -32,6 +32,8 @@ pub(super) struct Built {
     pub(super) incomplete: bool,
     /// Some directory has several names.
     pub(super) shared_dirs: bool,
+    /// Where the tuple of each node stands.
+    pub(super) offsets: Vec<u64>,
 }
 
 struct Builder<'a> {
@@ -68,11 +70,11 @@ pub(super) fn build(objects: Objects, defaults: Defaults, start: u64, recover: b
     };
     builder.slots.resize(objects.tuple_count(), None);
     builder.run(root)?;
-    let Builder { nodes, faults, incomplete, shared_dirs, .. } = builder;
+    let Builder { nodes, faults, incomplete, shared_dirs, offsets, .. } = builder;
     let Objects { mut symbols, symbol_numbers, .. } = objects;
     symbols.shrink();
     let tree = Tree { symbols, nodes, generations: Vec::new(), defaults, start };
-    Ok(Built { tree, symbol_numbers, faults, incomplete, shared_dirs })
+    Ok(Built { tree, symbol_numbers, faults, incomplete, shared_dirs, offsets })
 }
 
 impl Builder<'_> {
@@ -168,6 +170,7 @@ impl Builder<'_> {
         let mut meta = Meta::default();
         let mut special = None;
         let (mut mtime, mut atime) = (Time::NONE, Time::NONE);
+        let (mut exact_mtime, mut exact_atime) = (None, None);
         for (key, value) in objects.entries(id) {
             let key = Symbol(key);
             match (key, &body) {
@@ -185,6 +188,12 @@ impl Builder<'_> {
                 _ => {}
             }
             let name = objects.symbols.name(key);
+            if (name == meta::MTIME || name == meta::ATIME)
+                && let Some(time) = objects.bytes_of(value).and_then(Time::from_nanos)
+            {
+                *(if name == meta::MTIME { &mut exact_mtime } else { &mut exact_atime }) = Some(time);
+                continue;
+            }
             if name.starts_with(meta::PREFIX)
                 && let Some(value) = objects.bytes_of(value)
                 && meta::take(name, value, &mut meta, &mut special)
@@ -203,6 +212,7 @@ impl Builder<'_> {
         {
             body = Body::Special(special);
         }
+        let (mtime, atime) = (exact_mtime.unwrap_or(mtime), exact_atime.unwrap_or(atime));
         let meta = (meta != Meta::default()).then(|| Box::new(meta));
         let tuple = objects.tuple(id).map_or(0, |tuple| tuple.index);
         self.nodes.push(Some(Node { tuple, names: 0, mtime, atime, meta, body }));
@@ -252,13 +262,15 @@ impl Builder<'_> {
             let sector = number(Symbol::OFFSET, "offset")?;
             let count = u32::try_from(number(Symbol::LENGTH, "length")?).map_err(|_| incomplete(extent, "length"))?;
             let allocated = number(Symbol::ALLOCATED, "allocated")?;
+            let uninited = objects.get(extent, Symbol::UNINITED).is_some();
             extents.push(Extent {
                 block: block.ok_or_else(|| incomplete(extent, "block number"))?,
                 sector,
                 count,
                 allocated: u32::try_from(allocated).map_err(|_| incomplete(extent, "allocated"))?,
                 tuple: objects.tuple(extent).map_or(0, |tuple| tuple.index),
-                uninited: objects.get(extent, Symbol::UNINITED).is_some(),
+                uninited,
+                durable: if uninited { 0 } else { count },
             });
         }
         extents.sort_by_key(|extent| (extent.block, extent.count));

@@ -1,7 +1,8 @@
 //! Attributes that TFS has no field for, kept as extended attributes, which Nanos carries along unharmed.
 //!
 //! `mountless.mode` is octal, `mountless.owner` is `UID:GID`, `mountless.node` is `char MAJOR:MINOR`, `block
-//! MAJOR:MINOR`, `fifo` or `whiteout`, `mountless.opaque` is empty. They are not shown as extended attributes.
+//! MAJOR:MINOR`, `fifo` or `whiteout`, `mountless.opaque` is empty, `mountless.mtime` and `mountless.atime` are nanoseconds since 1970 for
+//! times before that year and after 2106. They are not shown as extended attributes.
 
 use alloc::string::String;
 
@@ -14,6 +15,10 @@ pub(super) const PREFIX: &[u8] = b"mountless.";
 pub(super) const MODE: &[u8] = b"mountless.mode";
 pub(super) const OWNER: &[u8] = b"mountless.owner";
 pub(super) const NODE: &[u8] = b"mountless.node";
+/// Nanoseconds since 1970, where [`Time`](super::time::Time) does not fit.
+pub(super) const MTIME: &[u8] = b"mountless.mtime";
+pub(super) const ATIME: &[u8] = b"mountless.atime";
+
 pub(super) const OPAQUE: &[u8] = b"mountless.opaque";
 
 /// Takes an attribute into `meta` or `special`; `false` if it is none of these, or makes no sense.

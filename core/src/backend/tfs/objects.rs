@@ -261,6 +261,29 @@ impl Objects {
         self.numbers.get(usize::try_from(index.checked_sub(1)?).ok()?).copied()
     }
 
+    /// The tuple with a number of the dictionary.
+    pub(super) fn by_index(&self, index: u32) -> Option<TupleId> {
+        let id = TupleId(self.number(index)?);
+        self.tuple(id).filter(|tuple| tuple.index == index).map(|_| id)
+    }
+
+    /// How many tuples cannot be reached from those that have the numbers `from`.
+    pub(super) fn orphans(&self, from: impl Iterator<Item = u32>) -> usize {
+        let mut reached = alloc::vec![false; self.tuples.len()];
+        let mut pending: Vec<_> = from.filter_map(|index| self.by_index(index)).collect();
+        while let Some(id) = pending.pop() {
+            match usize::try_from(id.0).ok().and_then(|at| reached.get_mut(at)) {
+                Some(seen @ false) => *seen = true,
+                _ => continue,
+            }
+            pending.extend(self.entries(id).filter_map(|(_, value)| match value {
+                Value::Tuple(id) => Some(id),
+                _ => None,
+            }));
+        }
+        reached.iter().filter(|reached| !**reached).count()
+    }
+
     /// Does what a record says. When it is damaged, a part of it may have been done.
     pub(super) fn apply(&mut self, record: Record<'_>) -> Result<(), Stop> {
         // Lent for the time of the call, so that tokens can be looked up while they are read.

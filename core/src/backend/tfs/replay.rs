@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::objects::{Objects, Stop};
 use crate::error::Result;
-use crate::format::tfs::{Damage, Item, Link, LogReader, SECTOR, Version, Volume};
+use crate::format::tfs::{Damage, Item, Link, LogReader, SECTOR, TfsCorrupt, Version, Volume};
 use crate::source::Source;
 
 /// An extension of the log.
@@ -121,7 +121,15 @@ fn pass(source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> Result<Passed>
                     Err(Stop::Fail(error)) => return Err(error),
                 },
                 Item::Segment => replayed.segments = replayed.segments.saturating_add(1),
-                Item::Link(link) => break link,
+                Item::Link(link) => {
+                    // Only when recovering: what is there of the extension is read all the same.
+                    let (Link { sector, count }, end) = (link, source.len() / SECTOR);
+                    if sector.saturating_add(count) > end {
+                        let reason = TfsCorrupt::LinkBeyondEnd { sector, count, end };
+                        replayed.damage = Some(Damage { offset: frame, reason });
+                    }
+                    break link;
+                }
                 Item::End(end) => {
                     replayed.end = end;
                     return Ok(Ok((replayed, Ended::AtEnd)));

@@ -1,5 +1,7 @@
 //! Times as TFS has them: unsigned 32.32 fixed point seconds since 1970.
 
+use alloc::string::{String, ToString};
+
 use crate::clock::Timestamp;
 
 const NANOS_PER_SEC: u64 = 1_000_000_000;
@@ -27,12 +29,32 @@ impl Time {
         u32::try_from(secs).ok().map(|secs| u64::from(secs) << 32 | fraction)
     }
 
+    /// As text, for times that the log cannot have.
+    pub(super) fn nanos(self) -> String {
+        self.0.to_string()
+    }
+
+    /// A time as text.
+    pub(super) fn from_nanos(text: &[u8]) -> Option<Self> {
+        core::str::from_utf8(text).ok()?.parse().ok().map(Self)
+    }
+
     pub(super) fn get(self) -> Option<Timestamp> {
         let nanos_per_sec = NANOS_PER_SEC.cast_signed();
         (self != Self::NONE).then(|| Timestamp {
             secs: self.0.div_euclid(nanos_per_sec),
             nanos: u32::try_from(self.0.rem_euclid(nanos_per_sec)).unwrap_or(0),
         })
+    }
+}
+
+impl From<Timestamp> for Time {
+    /// Clamped to what there is room for: 1677 to 2262.
+    fn from(time: Timestamp) -> Self {
+        let nanos_per_sec = i128::from(NANOS_PER_SEC);
+        let nanos = i128::from(time.secs).saturating_mul(nanos_per_sec).saturating_add(time.nanos.into());
+        let clamped = nanos.clamp(i128::from(i64::MIN).saturating_add(1), i64::MAX.into());
+        Self(i64::try_from(clamped).unwrap_or(i64::MAX))
     }
 }
 

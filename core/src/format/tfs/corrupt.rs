@@ -182,6 +182,14 @@ pub enum TfsCorrupt {
         /// Sectors of the file system.
         end: u64,
     },
+    /// An extent has sectors that the log or another extent has too.
+    #[error("an extent of {count} sectors at sector {sector}, of which some are used elsewhere")]
+    SectorsShared {
+        /// First sector.
+        sector: u64,
+        /// Sectors.
+        count: u64,
+    },
     /// A length that no file can have.
     #[error("a file length that is no number up to {max}")]
     FileLength {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use mountless::namespace::Namespace;
-use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::cli::{StdinStream, StdoutStream};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use super::RunError;
+use crate::files::Files;
 use crate::p1::WasiP1;
 
 /// Standard input.
@@ -103,7 +104,31 @@ impl core::fmt::Debug for RunOptions {
 }
 
 impl RunOptions {
+    /// For a module.
     pub(super) fn into_wasi(self, namespace: &Namespace) -> Result<WasiP1, RunError> {
+        let (ctx, preopens) = self.into_ctx();
+        let mut wasi = WasiP1::new(namespace.clone(), ctx);
+        for Preopen { name, path } in preopens {
+            if let Err(source) = wasi.preopen(&name, &path) {
+                return Err(RunError::Preopen { name, path, source });
+            }
+        }
+        Ok(wasi)
+    }
+
+    /// For a component.
+    pub(super) fn into_files(self, namespace: &Namespace) -> Result<(WasiCtx, Files), RunError> {
+        let (ctx, preopens) = self.into_ctx();
+        let mut files = Files::new(namespace.clone());
+        for Preopen { name, path } in preopens {
+            if let Err(source) = files.preopen(&name, &path) {
+                return Err(RunError::Preopen { name, path, source });
+            }
+        }
+        Ok((ctx, files))
+    }
+
+    fn into_ctx(self) -> (WasiCtx, Vec<Preopen>) {
         let mut ctx = WasiCtxBuilder::new();
         ctx.args(&self.args);
         ctx.envs(&self.env);
@@ -129,14 +154,10 @@ impl RunOptions {
         {
             ctx.env("PWD", dir);
         }
-
-        let mut wasi = WasiP1::new(namespace.clone(), ctx.build());
-        let workdir = workdir.map(|path| Preopen { name: ".".to_owned(), path });
-        for Preopen { name, path } in workdir.into_iter().chain(self.preopens) {
-            if let Err(source) = wasi.preopen(&name, &path) {
-                return Err(RunError::Preopen { name, path, source });
-            }
+        if let Some(dir) = &workdir {
+            ctx.initial_cwd(dir);
         }
-        Ok(wasi)
+        let workdir = workdir.map(|path| Preopen { name: ".".to_owned(), path });
+        (ctx.build(), workdir.into_iter().chain(self.preopens).collect())
     }
 }

@@ -197,7 +197,8 @@ fn no_call_leads_out_of_a_preopen() {
         }
     }
     assert_eq!(guest.size_at("sub/.././/file"), Ok(9), "inside, dots are fine");
-    let absolute = guest.view().symlink_at(lent(guest.root), "/secret".to_owned(), "new".to_owned());
+    let root = guest.root;
+    let absolute = guest.view().symlink_at(lent(root), "/secret".to_owned(), "new".to_owned());
     assert_eq!(answer(absolute), Err(ErrorCode::NotPermitted));
 
     let sub = guest.open("sub", OpenFlags::DIRECTORY, READ).unwrap();
@@ -339,7 +340,8 @@ fn streams_outlive_their_descriptor_and_end_once() {
     let mut input = guest.input(file, 0).unwrap();
     let mut end = guest.appending(file).unwrap();
     guest.close(file);
-    answer(guest.view().unlink_file_at(lent(guest.root), "file".to_owned())).unwrap();
+    let root = guest.root;
+    answer(guest.view().unlink_file_at(lent(root), "file".to_owned())).unwrap();
 
     assert!(output.check_write().unwrap() >= 4096);
     output.write(Bytes::from_static(b"ab")).unwrap();
@@ -452,7 +454,8 @@ fn names_that_are_not_utf8_are_told_and_passed() {
         namespace.write(name, "").unwrap();
     }
     namespace.symlink(b"\xfe", "link").unwrap();
-    let stream = answer(guest.view().read_directory(lent(guest.root))).unwrap().rep();
+    let root = guest.root;
+    let stream = answer(guest.view().read_directory(lent(root))).unwrap().rep();
     let (mut names, mut errors) = (0, 0);
     loop {
         match answer(guest.view().read_directory_entry(Resource::new_borrow(stream))) {
@@ -465,7 +468,7 @@ fn names_that_are_not_utf8_are_told_and_passed() {
         }
     }
     assert_eq!((names, errors), (3, 1));
-    let target = guest.view().readlink_at(lent(guest.root), "link".to_owned());
+    let target = guest.view().readlink_at(lent(root), "link".to_owned());
     assert_eq!(answer(target), Err(ErrorCode::IllegalByteSequence));
 }
 
@@ -477,12 +480,12 @@ fn what_is_read_only_refuses_every_change() {
     namespace.create_dir("ro").unwrap();
     namespace.mount("ro", below, MountOptions { read_only: true }).unwrap();
     let mut guest = Guest::on(namespace, "/ro");
-    let flags = answer(guest.view().get_flags(lent(guest.root))).unwrap();
+    let root = guest.root;
+    let flags = answer(guest.view().get_flags(lent(root))).unwrap();
     assert!(!flags.contains(DescriptorFlags::MUTATE_DIRECTORY));
     let file = guest.open("file", OpenFlags::empty(), READ).unwrap();
     assert_eq!(guest.read(file, 9, 0), Ok((b"1".to_vec(), false)));
-    let root = || lent(guest.root);
-    let (one, two) = (root(), root());
+    let (one, two) = (lent(root), lent(root));
     let denied = Err(ErrorCode::ReadOnly);
     assert_eq!(guest.open("file", OpenFlags::empty(), WRITE), Err(ErrorCode::ReadOnly));
     assert_eq!(guest.open("new", CREATE, WRITE), Err(ErrorCode::ReadOnly));

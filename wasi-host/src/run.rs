@@ -5,7 +5,9 @@
 //! namespace it is given, and the host's are never touched, except for the cache.
 
 mod cache;
+mod component;
 mod deterministic;
+mod invoke;
 mod options;
 mod program;
 mod timer;
@@ -13,14 +15,17 @@ mod timer;
 use std::time::Instant;
 
 use mountless::namespace::Namespace;
-use wasmtime::{Config, Engine, Linker, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
+use wasmtime::{Config, Engine, Instance, Linker, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 
 pub use self::cache::Cache;
+use self::component::{Parts, Task};
 pub use self::deterministic::Deterministic;
+pub use self::invoke::Invoked;
 pub use self::options::{Output, Preopen, RunOptions, Stdin};
 pub use self::program::Program;
-use self::timer::Timer;
+use self::program::{INITIALIZE, Kind};
+use self::timer::{Armed, Timer};
 use crate::p1::{TimedOut, WasiP1, add_to_linker};
 
 /// How a run ended.
@@ -41,25 +46,40 @@ pub enum Outcome {
 #[non_exhaustive]
 pub enum RunError {
     /// The bytes are something else.
-    #[error("not a WebAssembly module: {found}")]
+    #[error("not a WebAssembly module or component: {found}")]
     NotWasm {
         /// What they seem to be.
         found: String,
     },
-    /// A component, for preview 2 or 3.
-    #[error("this is a WebAssembly component; preview 2 components are not supported yet, only preview 1 modules")]
-    Component,
     /// Broken, or it uses proposals that the engine does not have.
-    #[error("the module does not compile: {0:#}")]
+    #[error("it does not compile: {0:#}")]
     Compile(wasmtime::Error),
     /// It imports what is not there.
-    #[error("the module does not link: {0:#}")]
+    #[error("it does not link: {0:#}")]
     Link(wasmtime::Error),
-    /// Nothing to call.
-    #[error("the module exports neither `_start` nor `_initialize`: it is not a WASI program")]
+    /// Nothing to run.
+    #[error("it is no program: a module exports `_start` or `_initialize`, a component `wasi:cli/run`")]
     NoEntry,
+    /// There is no such function to call.
+    #[error("it exports no function {name:?}; it has {}", list(exports))]
+    NoExport {
+        /// What was to be called.
+        name: String,
+        /// What there is.
+        exports: Vec<String>,
+    },
+    /// A function's arguments are not what it takes.
+    #[error("{name:?} takes {takes}: {problem}")]
+    Arguments {
+        /// The function.
+        name: String,
+        /// Its parameters' types.
+        takes: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// No instance could be made, for want of memory for example.
-    #[error("the module cannot be instantiated: {0:#}")]
+    #[error("it cannot be instantiated: {0:#}")]
     Instantiate(wasmtime::Error),
     /// A directory to be given to the guest is not there.
     #[error("preopen {name:?}: {path}: {source}")]
@@ -88,6 +108,10 @@ struct Guest {
     limits: StoreLimits,
 }
 
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
 /// By what a program can be stopped.
 struct Means {
     time: bool,
@@ -97,7 +121,8 @@ struct Means {
 /// Compiles and runs programs.
 pub struct Runner {
     engine: Engine,
-    linker: Linker<Guest>,
+    modules: Linker<Guest>,
+    components: wasmtime::component::Linker<Parts>,
     /// None, if compiled code does not look at the epoch.
     timer: Option<Timer>,
     is_metered: bool,
@@ -145,72 +170,155 @@ impl Runner {
         let mut config = Config::new();
         config.epoch_interruption(means.time);
         config.consume_fuel(means.fuel);
+        #[cfg(feature = "p3")]
+        config.wasm_component_model_async(true);
         config.cache(cache.open().map_err(RunError::Engine)?);
         let engine = Engine::new(&config).map_err(RunError::Engine)?;
-        let mut linker = Linker::new(&engine);
-        add_to_linker(&mut linker, |guest: &mut Guest| &mut guest.wasi).map_err(RunError::Engine)?;
+        let mut modules = Linker::new(&engine);
+        add_to_linker(&mut modules, |guest: &mut Guest| &mut guest.wasi).map_err(RunError::Engine)?;
+        let components = component::linker(&engine).map_err(RunError::Engine)?;
         let timer = means.time.then(|| Timer::new(engine.weak()));
-        Ok(Self { engine, linker, timer, is_metered: means.fuel })
+        Ok(Self { engine, modules, components, timer, is_metered: means.fuel })
     }
 
-    /// Compiles and links the bytes of a module.
+    /// Compiles and links the bytes of a module or component.
     ///
     /// # Errors
-    /// Those about the module.
+    /// Those about the program.
     pub fn compile(&self, wasm: &[u8]) -> Result<Program, RunError> {
-        Program::compile(&self.engine, &self.linker, wasm)
+        Program::compile(&self.engine, &self.modules, &self.components, wasm)
     }
 
     /// Runs a program on a namespace.
     ///
     /// # Errors
-    /// [`RunError::Preopen`], [`RunError::Uninterruptible`], [`RunError::Unmetered`] and [`RunError::Instantiate`]. What the guest does is an [`Outcome`].
+    /// [`RunError::NoEntry`], [`RunError::Preopen`], [`RunError::Uninterruptible`], [`RunError::Unmetered`] and
+    /// [`RunError::Instantiate`]. What the guest does is an [`Outcome`].
     pub fn run(&self, program: &Program, namespace: &Namespace, options: RunOptions) -> Result<Outcome, RunError> {
-        let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let (memory_max, fuel) = (options.memory_max, options.fuel);
-        let mut wasi = options.into_wasi(namespace)?;
-        wasi.process().set_deadline(deadline);
+        match program.kind() {
+            Kind::Module { entry: None, .. } | Kind::Component { entry: None, .. } => Err(RunError::NoEntry),
+            Kind::Module { linked, entry: Some(entry) } => {
+                let ran = self.in_module(linked, namespace, options, |store, instance| {
+                    let entry = instance.get_typed_func::<(), ()>(&mut *store, entry).map_err(RunError::Instantiate)?;
+                    Ok(entry.call(store, ()))
+                })?;
+                Ok(ran.err().unwrap_or(Outcome::Exited(0)))
+            }
+            Kind::Component { linked, entry: Some(entry) } => {
+                match self.in_component(linked, namespace, options, Task::Run(entry))? {
+                    Invoked::Returned(_) => Ok(Outcome::Exited(0)),
+                    Invoked::Ended(outcome) => Ok(outcome),
+                }
+            }
+        }
+    }
 
+    /// Calls a function that a program exports, instead of running it: of a library, or of a reactor, which is
+    /// initialized first.
+    ///
+    /// A module's function takes and returns numbers. A component's takes and returns any values, written in WAVE, as
+    /// in `"text"`, `[1, 2]` or `{name: "x"}`; one in an interface is named `INTERFACE#FUNCTION`.
+    ///
+    /// # Errors
+    /// [`RunError::NoExport`], [`RunError::Arguments`], [`RunError::Preopen`] and [`RunError::Instantiate`].
+    pub fn invoke(
+        &self,
+        program: &Program,
+        namespace: &Namespace,
+        options: RunOptions,
+        name: &str,
+        args: &[String],
+    ) -> Result<Invoked, RunError> {
+        match program.kind() {
+            Kind::Module { linked, .. } => {
+                let called = self.in_module(linked, namespace, options, |store, instance| {
+                    invoke::in_module(store, instance, name, args)
+                })?;
+                Ok(called.map_or_else(Invoked::Ended, Invoked::Returned))
+            }
+            Kind::Component { linked, .. } => {
+                self.in_component(linked, namespace, options, Task::Invoke { name, args })
+            }
+        }
+    }
+
+    /// Does `work` in a new instance; its own errors, and what ends the guest.
+    fn in_module<R>(
+        &self,
+        linked: &wasmtime::InstancePre<Guest>,
+        namespace: &Namespace,
+        options: RunOptions,
+        work: impl FnOnce(&mut Store<Guest>, &Instance) -> Result<wasmtime::Result<R>, RunError>,
+    ) -> Result<Result<R, Outcome>, RunError> {
+        let bounds = Bounds::of(&options);
+        let mut wasi = options.into_wasi(namespace)?;
+        wasi.process().set_deadline(bounds.deadline);
+        let mut store = Store::new(&self.engine, Guest { wasi, limits: bounds.limits() });
+        store.limiter(|guest| &mut guest.limits);
+        let _armed = bounds.arm(&mut store, self)?;
+
+        // A start function already runs the guest's code.
+        let instance = match linked.instantiate(&mut store) {
+            Ok(instance) => instance,
+            Err(error) => return ended(&error).ok_or(RunError::Instantiate(error)).map(Err),
+        };
+        WasiP1::use_memory_of((&mut store).into(), &instance, |guest| &mut guest.wasi);
+        Ok(work(&mut store, &instance)?.map_err(|error| stopped(&error)))
+    }
+}
+
+/// What a run may use up.
+#[derive(Clone, Copy)]
+struct Bounds {
+    deadline: Option<Instant>,
+    memory_max: Option<usize>,
+    fuel: Option<u64>,
+}
+
+impl Bounds {
+    fn of(options: &RunOptions) -> Self {
+        let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        Self { deadline, memory_max: options.memory_max, fuel: options.fuel }
+    }
+
+    fn limits(self) -> StoreLimits {
         let mut limits = StoreLimitsBuilder::new().table_elements(TABLE_ELEMENTS_MAX);
-        if let Some(memory_max) = memory_max {
+        if let Some(memory_max) = self.memory_max {
             limits = limits.memory_size(memory_max);
         }
-        let mut store = Store::new(&self.engine, Guest { wasi, limits: limits.build() });
-        store.limiter(|guest| &mut guest.limits);
+        limits.build()
+    }
 
-        match (fuel, self.is_metered) {
+    /// Gives the store its fuel, and ends what it runs at the deadline.
+    fn arm<'r, T>(self, store: &mut Store<T>, runner: &'r Runner) -> Result<Option<Armed<'r>>, RunError> {
+        match (self.fuel, runner.is_metered) {
             (None, false) => {}
             (Some(_), false) => return Err(RunError::Unmetered),
             // OK: the engine counts.
             (fuel, true) => store.set_fuel(fuel.unwrap_or(u64::MAX)).map_err(RunError::Engine)?,
         }
-        let mut _armed = None;
-        match (deadline, &self.timer) {
-            (None, None) => {}
-            (Some(_), None) => return Err(RunError::Uninterruptible),
-            (None, Some(_)) => store.set_epoch_deadline(NEVER_TICKS),
+        match (self.deadline, &runner.timer) {
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(RunError::Uninterruptible),
+            (None, Some(_)) => {
+                store.set_epoch_deadline(NEVER_TICKS);
+                Ok(None)
+            }
             (Some(deadline), Some(timer)) => {
-                _armed = Some(timer.arm(deadline));
                 store.set_epoch_deadline(1);
                 // The epoch moves whenever the time of some run is up.
                 store.epoch_deadline_callback(move |_| {
                     if Instant::now() < deadline { Ok(UpdateDeadline::Continue(1)) } else { Err(TimedOut.into()) }
                 });
+                Ok(Some(timer.arm(deadline)))
             }
         }
-
-        // A start function already runs the guest's code.
-        let instance = match program.linked().instantiate(&mut store) {
-            Ok(instance) => instance,
-            Err(error) => return ended(&error).ok_or(RunError::Instantiate(error)),
-        };
-        WasiP1::use_memory_of((&mut store).into(), &instance, |guest| &mut guest.wasi);
-        let entry = instance.get_typed_func::<(), ()>(&mut store, program.entry()).map_err(RunError::Instantiate)?;
-        Ok(match entry.call(&mut store, ()) {
-            Ok(()) => Outcome::Exited(0),
-            Err(error) => ended(&error).unwrap_or_else(|| Outcome::Trapped(format!("{error:?}"))),
-        })
     }
+}
+
+/// How a guest ended that did not return.
+fn stopped(error: &wasmtime::Error) -> Outcome {
+    ended(error).unwrap_or_else(|| Outcome::Trapped(format!("{error:?}")))
 }
 
 /// Ends that are no fault of the guest's, and traps.

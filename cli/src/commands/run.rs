@@ -20,7 +20,7 @@ use mountless::namespace::{Follow, MountOptions, Namespace};
 use mountless::open::{Format, ImageRef, open, split_path};
 use mountless::size::Size;
 use mountless::source::{MmapSource, Source as _};
-use mountless_wasi::run::{Cache, Deterministic, Outcome, Output, RunError, RunOptions, Runner, Stdin};
+use mountless_wasi::run::{Cache, Deterministic, Invoked, Outcome, Output, RunError, RunOptions, Runner, Stdin};
 
 use crate::failure::{Failure, Result, plainly};
 use crate::image::{OpenArgs, patiently, unreadable};
@@ -95,6 +95,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = TraceAs::Text, requires = "trace")]
     trace_format: TraceAs,
 
+    /// Calls this exported function of a library or reactor instead of running a program; the arguments are its own,
+    /// numbers for a module and WAVE values for a component
+    #[arg(long, value_name = "FUNCTION")]
+    invoke: Option<String>,
+
     /// Compiles the program anew, and does not keep the result in the user's cache directory
     #[arg(long)]
     no_cache: bool,
@@ -102,7 +107,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     open: OpenArgs,
 
-    /// WebAssembly module, and its arguments: a file of the host, or image:/PATH for one in the stack
+    /// WebAssembly module or component, and its arguments: a file of the host, or image:/PATH for one in the stack
     #[arg(required = true, trailing_var_arg = true, num_args = 1.., value_names = ["PROGRAM", "ARG"])]
     command: Vec<String>,
 }
@@ -164,9 +169,11 @@ fn start(args: Args) -> Result {
     let runner = runner.map_err(failed)?;
     let compiled = patiently("compiling", &program, || runner.compile(&wasm)).map_err(failed)?;
     drop(wasm);
+    let words: Vec<_> = words.collect();
+    let (program_args, call_args) = if args.invoke.is_some() { (Vec::new(), words) } else { (words, Vec::new()) };
     let memory_max = args.memory.map(|Size(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX));
     let options = RunOptions {
-        args: std::iter::once(program_name(&program).to_owned()).chain(words).collect(),
+        args: std::iter::once(program_name(&program).to_owned()).chain(program_args).collect(),
         env: args.env,
         workdir: args.workdir,
         timeout: args.timeout,
@@ -178,7 +185,21 @@ fn start(args: Args) -> Result {
         stderr: Output::Inherit,
         ..RunOptions::default()
     };
-    Ok(match runner.run(&compiled, &namespace, options).map_err(failed)? {
+    let outcome = match &args.invoke {
+        None => runner.run(&compiled, &namespace, options).map_err(failed)?,
+        Some(name) => match runner.invoke(&compiled, &namespace, options, name, &call_args).map_err(failed)? {
+            Invoked::Ended(outcome) => outcome,
+            Invoked::Returned(results) => {
+                let mut out = output::stdout();
+                for result in results {
+                    writeln!(out, "{result}")?;
+                }
+                out.flush()?;
+                Outcome::Exited(0)
+            }
+        },
+    };
+    Ok(match outcome {
         // A host has 8 bits for it.
         Outcome::Exited(code) => ExitCode::from(code.to_le_bytes()[0]),
         Outcome::TimedOut => {
@@ -312,7 +333,7 @@ fn read_on_host(path: &str) -> io::Result<Bytes> {
 fn program_failed(program: &str, error: &RunError) -> Failure {
     let failure = Failure::new(EXIT_FAILED, format!("cannot run: {program}: {error}"));
     match error {
-        RunError::Component => failure.next("compile it for the target wasm32-wasip1"),
+        RunError::NoEntry => failure.next("--invoke NAME calls one of its functions"),
         RunError::Preopen { .. } => failure.next("--workdir takes a directory of the stack"),
         _ => failure,
     }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use mountless::namespace::Namespace;
-use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::cli::{StdinStream, StdoutStream};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use super::{Deterministic, RunError};
+use crate::files::Files;
 use crate::host::CtxHost;
 use crate::p1::{Process, WasiP1};
 
@@ -112,7 +113,36 @@ impl core::fmt::Debug for RunOptions {
 }
 
 impl RunOptions {
+    /// For a module.
     pub(super) fn into_wasi(self, namespace: &Namespace) -> Result<WasiP1, RunError> {
+        let deterministic = self.deterministic.clone();
+        let (ctx, preopens) = self.into_ctx();
+        let mut host = CtxHost::new(ctx);
+        if let Some(deterministic) = deterministic {
+            host = host.with_sleeper(deterministic.sleeper());
+        }
+        let mut wasi = WasiP1::from(Process::new(namespace.clone(), Box::new(host)));
+        for Preopen { name, path } in preopens {
+            if let Err(source) = wasi.preopen(&name, &path) {
+                return Err(RunError::Preopen { name, path, source });
+            }
+        }
+        Ok(wasi)
+    }
+
+    /// For a component.
+    pub(super) fn into_files(self, namespace: &Namespace) -> Result<(WasiCtx, Files), RunError> {
+        let (ctx, preopens) = self.into_ctx();
+        let mut files = Files::new(namespace.clone());
+        for Preopen { name, path } in preopens {
+            if let Err(source) = files.preopen(&name, &path) {
+                return Err(RunError::Preopen { name, path, source });
+            }
+        }
+        Ok((ctx, files))
+    }
+
+    fn into_ctx(self) -> (WasiCtx, Vec<Preopen>) {
         let mut ctx = WasiCtxBuilder::new();
         ctx.args(&self.args);
         ctx.envs(&self.env);
@@ -138,21 +168,13 @@ impl RunOptions {
         {
             ctx.env("PWD", dir);
         }
-
-        let host = match self.deterministic {
-            Some(deterministic) => {
-                deterministic.configure(&mut ctx);
-                CtxHost::new(ctx.build()).with_sleeper(deterministic.sleeper())
-            }
-            None => CtxHost::new(ctx.build()),
-        };
-        let mut wasi = WasiP1::from(Process::new(namespace.clone(), Box::new(host)));
-        let workdir = workdir.map(|path| Preopen { name: ".".to_owned(), path });
-        for Preopen { name, path } in workdir.into_iter().chain(self.preopens) {
-            if let Err(source) = wasi.preopen(&name, &path) {
-                return Err(RunError::Preopen { name, path, source });
-            }
+        if let Some(deterministic) = &self.deterministic {
+            deterministic.configure(&mut ctx);
         }
-        Ok(wasi)
+        if let Some(dir) = &workdir {
+            ctx.initial_cwd(dir);
+        }
+        let workdir = workdir.map(|path| Preopen { name: ".".to_owned(), path });
+        (ctx.build(), workdir.into_iter().chain(self.preopens).collect())
     }
 }

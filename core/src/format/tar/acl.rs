@@ -74,6 +74,36 @@ fn id(name: &[u8], number: Option<&[u8]>) -> Option<u32> {
     u32::try_from(number).ok()
 }
 
+/// The text for pax records of an attribute's bytes, if they are a list as the kernel keeps them.
+pub(super) fn show_acl(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (version, rest) = bytes.split_first_chunk::<4>()?;
+    let (entries, behind) = rest.as_chunks::<8>();
+    if u32::from_le_bytes(*version) != VERSION || !behind.is_empty() {
+        return None;
+    }
+    let mut text = Vec::new();
+    for [t0, t1, p0, p1, id @ ..] in entries {
+        let id = u32::from_le_bytes(*id);
+        let (word, id) = match u16::from_le_bytes([*t0, *t1]) {
+            USER_OBJ => ("user", None),
+            USER => ("user", Some(id)),
+            GROUP_OBJ => ("group", None),
+            GROUP => ("group", Some(id)),
+            MASK => ("mask", None),
+            OTHER => ("other", None),
+            _ => return None,
+        };
+        let bits = u16::from_le_bytes([*p0, *p1]);
+        let letter = |bit: u16, letter: char| if bits & bit == 0 { '-' } else { letter };
+        if !text.is_empty() {
+            text.push(b',');
+        }
+        let id = id.map(|id| id.to_string()).unwrap_or_default();
+        text.extend(format!("{word}:{id}:{}{}{}", letter(4, 'r'), letter(2, 'w'), letter(1, 'x')).into_bytes());
+    }
+    Some(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +117,9 @@ mod tests {
             hex,
             "0200000001000600ffffffff02000600d204000004000400ffffffff080004006300000010000600ffffffff20000400ffffffff"
         );
+        let shown = show_acl(&bytes).unwrap();
+        assert_eq!(shown, b"user::rw-,user:1234:rw-,group::r--,group:99:r--,mask::rw-,other::r--");
+        assert_eq!(parse_acl(&shown).unwrap(), bytes);
         assert_eq!(mode_of_acl(&bytes), Some(0o664));
         assert_eq!(parse_acl(b"user:joe:rw-:1000").unwrap(), parse_acl(b"user:1000:rw-").unwrap());
         assert_eq!(parse_acl(b"user:joe:rw-"), None);

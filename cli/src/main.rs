@@ -9,7 +9,6 @@ mod image;
 mod json;
 mod output;
 mod record;
-mod size;
 mod walk;
 
 use std::process::ExitCode;
@@ -31,8 +30,9 @@ struct Cli {
 }
 
 const IMAGES_AND_EXIT_CODES: &str = "\
-An IMAGE is [FORMAT:]LOCATION. FORMAT is `cpio` or `dir`; without one the bytes tell. LOCATION is a file, a directory \
-of the host, or `-` for standard input. A path inside an image is written IMAGE:/PATH.
+An IMAGE is [FORMAT:]LOCATION[#PART]. FORMAT is `cpio`, `tfs` or `dir`; without one the bytes tell. LOCATION is a file, \
+a directory of the host, or `-` for standard input; PART is `boot` or `root` on a disk of Nanos. A path inside an image \
+is written IMAGE:/PATH.
 
 Exit codes: 0 done; 1 a path inside the image, or something else, is not there or not possible; 2 an image that cannot \
 be read, or a command line that makes no sense. `run` has its own, see `mountless run --help`.
@@ -80,11 +80,15 @@ fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
     match error.use_stderr() {
         false => ExitCode::SUCCESS,
-        true if std::env::args_os().nth(1).is_some_and(|command| command == "run") => {
-            ExitCode::from(commands::run::EXIT_FAILED)
-        }
+        true if is_run() => ExitCode::from(commands::run::EXIT_FAILED),
         true => ExitCode::from(failure::EXIT_UNREADABLE),
     }
+}
+
+/// Whether the command is `run`, on a command line that was not understood. The options before it take no values.
+fn is_run() -> bool {
+    let command = std::env::args_os().skip(1).find(|word| !word.to_string_lossy().starts_with('-'));
+    command.is_some_and(|command| command == "run")
 }
 
 fn log_to_stderr(verbose: u8) {

@@ -4,11 +4,11 @@
 //! process that asks: no root, no mount, no extraction. Files are read straight from the image's own bytes; changes go
 //! to an upper layer.
 //!
-//! ```no_run
+//! ```
 //! use mountless::{Namespace, Stack};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let fs = Stack::open(["base.cpio.gz"])?.with_memory_upper()?; // nothing is extracted
+//! let fs = Stack::open(["examples/demo.cpio.gz"])?.with_memory_upper()?; // nothing is extracted
 //! let ns = Namespace::new(fs);
 //! ns.write("/etc/motd", b"hello")?; // the image itself never changes
 //! assert_eq!(ns.read("/etc/motd")?, b"hello");
@@ -55,12 +55,18 @@ pub mod limits;
 pub mod name;
 pub mod namespace;
 pub mod open;
+pub mod size;
 pub mod source;
 mod stack;
 #[cfg(any(test, feature = "conformance"))]
 mod testing;
 #[cfg(feature = "vfs")]
 mod vfs;
+
+/// The examples of the README, which run in the package's directory; `examples` there leads to those of the workspace.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
 
 pub use self::errno::Errno;
 pub use self::error::{Error, Result};

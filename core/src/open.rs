@@ -1,5 +1,7 @@
 //! From an image reference to a filesystem: finds the bytes, finds out what they are, picks the backend.
 
+mod facts;
+
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -10,8 +12,10 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+pub use self::facts::{Fact, FactValue, ImageFacts};
 use crate::attr::Defaults;
-use crate::backend::archive::{ArchiveFs, ArchiveOptions, ArchiveReport, LimitExceeded, Unpack};
+use crate::backend::archive::{ArchiveFs, ArchiveOptions, LimitExceeded, Unpack};
+use crate::backend::tfs::{Part, TfsFs, TfsOptions};
 use crate::checked::to_u64;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
@@ -201,6 +205,8 @@ pub struct OpenOptions {
     pub max_unpacked: u64,
     /// Give the tree that Linux would boot with, even from a damaged initial RAM filesystem.
     pub as_linux: bool,
+    /// Give what can be read of a damaged TFS: the tree as it was before the damage in its log.
+    pub recover: bool,
     /// What stands in for attributes that an image does not record.
     pub defaults: Defaults,
 }
@@ -208,7 +214,7 @@ pub struct OpenOptions {
 impl Default for OpenOptions {
     /// Strict, with the limit [`UNPACKED_MAX`].
     fn default() -> Self {
-        Self { max_unpacked: UNPACKED_MAX, as_linux: false, defaults: Defaults::default() }
+        Self { max_unpacked: UNPACKED_MAX, as_linux: false, recover: false, defaults: Defaults::default() }
     }
 }
 
@@ -219,17 +225,6 @@ pub struct OpenedImage {
     pub fs: Arc<dyn FileSystem>,
     /// What was found out on the way.
     pub facts: ImageFacts,
-}
-
-/// What is known about an image besides its tree.
-#[derive(Debug)]
-pub struct ImageFacts {
-    /// Its format.
-    pub format: Format,
-    /// Bytes of the image as it is stored; 0 for what is not stored as one run of bytes.
-    pub stored_len: u64,
-    /// For archives: parts, compressions, counts, and entries left out.
-    pub archive: Option<ArchiveReport>,
 }
 
 /// What is wrong, with the image it is wrong in.
@@ -244,7 +239,7 @@ pub struct OpenError {
 /// The bytes are no image of any format known here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "no known format begins with \"{}\" (byte {offset}); expected cpio, or something compressed with it inside",
+    "no known format begins with \"{}\" (byte {offset}); expected cpio, TFS, or something compressed with it inside",
     .found.escape_ascii()
 )]
 pub struct UnknownFormat {
@@ -269,11 +264,23 @@ pub fn open(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedImage> 
 /// # Errors
 /// As [`open`], without the name.
 pub fn open_source(source: Arc<dyn Source>, format: Option<Format>, options: &OpenOptions) -> Result<OpenedImage> {
+    open_selected(source, format, None, options)
+}
+
+/// Opens the part `select` of an image whose bytes are at hand.
+fn open_selected(
+    source: Arc<dyn Source>,
+    format: Option<Format>,
+    select: Option<&OsStr>,
+    options: &OpenOptions,
+) -> Result<OpenedImage> {
     let format = match format {
         Some(format) => format,
         None => detect_format(&source)?,
     };
     match format {
+        Format::Tfs => open_tfs(source, select, options),
+        _ if select.is_some() => no_select(select),
         Format::Cpio => open_cpio(source, options),
         other => Err(not_yet(other).into()),
     }
@@ -287,8 +294,8 @@ fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedIm
             return Err(Error::new(Errno::IllegalSeek, sentence));
         }
         (Location::Stdin, format) => {
-            no_select(reference)?;
-            return open_source(read_stream(std::io::stdin().lock(), options)?, format, options);
+            let source = read_stream(std::io::stdin().lock(), options)?;
+            return open_selected(source, format, reference.select.as_deref(), options);
         }
         (Location::Path(path), _) => path,
     };
@@ -304,8 +311,7 @@ fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedIm
         }
         format => {
             let source = read_file(path, &metadata, options)?;
-            no_select(reference)?;
-            open_source(source, format, options)
+            open_selected(source, format, reference.select.as_deref(), options)
         }
     }
 }
@@ -314,7 +320,7 @@ fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedIm
 #[cfg(all(feature = "host", target_os = "linux"))]
 fn open_dir(path: &Path) -> Result<OpenedImage> {
     let fs = crate::backend::host::HostFs::open(path)?;
-    Ok(OpenedImage { fs: Arc::new(fs), facts: ImageFacts { format: Format::Dir, stored_len: 0, archive: None } })
+    Ok(OpenedImage { fs: Arc::new(fs), facts: ImageFacts::new(Format::Dir, 0) })
 }
 
 #[cfg(not(all(feature = "host", target_os = "linux")))]
@@ -330,19 +336,31 @@ fn open_cpio(source: Arc<dyn Source>, options: &OpenOptions) -> Result<OpenedIma
         defaults: options.defaults,
     };
     let (fs, report) = ArchiveFs::open_cpio(source, &options)?;
-    let facts = ImageFacts { format: Format::Cpio, stored_len, archive: Some(report) };
+    let facts = ImageFacts { archive: Some(report), ..ImageFacts::new(Format::Cpio, stored_len) };
     Ok(OpenedImage { fs: Arc::new(fs), facts })
 }
 
-/// Nothing of what is read so far has parts to select.
-fn no_select(reference: &ImageRef) -> Result<()> {
-    match &reference.select {
-        None => Ok(()),
-        Some(select) => {
-            let sentence = format!("nothing to select with #{}", escape(select.as_bytes()));
-            Err(Error::new(Errno::Invalid, sentence))
+fn open_tfs(source: Arc<dyn Source>, select: Option<&OsStr>, options: &OpenOptions) -> Result<OpenedImage> {
+    let part = match select.map(OsStr::as_bytes) {
+        None => None,
+        Some(b"root") => Some(Part::Root),
+        Some(b"boot") => Some(Part::Boot),
+        Some(other) => {
+            let sentence = format!("a Nanos disk has #boot and #root, not #{}", escape(other));
+            return Err(Error::new(Errno::Invalid, sentence));
         }
-    }
+    };
+    let stored_len = source.len();
+    let options = TfsOptions { part, recover: options.recover, defaults: options.defaults };
+    let (fs, report) = TfsFs::open(source, &options)?;
+    let facts = ImageFacts { tfs: Some(report), ..ImageFacts::new(Format::Tfs, stored_len) };
+    Ok(OpenedImage { fs: Arc::new(fs), facts })
+}
+
+/// The answer where a format has no parts to select.
+fn no_select(select: Option<&OsStr>) -> Result<OpenedImage> {
+    let select = escape(select.unwrap_or_default().as_bytes());
+    Err(Error::new(Errno::Invalid, format!("nothing to select with #{select}")))
 }
 
 fn not_yet(format: Format) -> Unsupported {

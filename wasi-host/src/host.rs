@@ -1,7 +1,7 @@
 //! What a guest gets besides files: arguments, environment, clocks, random bytes and the three standard streams.
 //!
 //! [`Host`] is what the preview 1 calls ask for, free of engine and async. [`CtxHost`] answers from an ordinary
-//! [`WasiCtx`], in the order and with the values that wasmtime-wasi itself would use.
+//! [`WasiCtx`](wasmtime_wasi::WasiCtx), in the order and with the values that wasmtime-wasi itself would use.
 
 mod ctx;
 mod wait;

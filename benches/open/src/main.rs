@@ -105,7 +105,7 @@ fn list_timed(file: &Path) -> Result<()> {
 /// Opens and lists again and again, for a profiler.
 fn profile(file: &Path) -> Result<()> {
     let mut best = (Duration::MAX, Duration::MAX);
-    for _ in 0..300 {
+    for _ in 0..100 {
         let begun = Instant::now();
         let fs = Stack::open([ImageRef::from_path(file)])?.read_only()?;
         let opened = begun.elapsed();

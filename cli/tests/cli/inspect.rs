@@ -327,7 +327,7 @@ fn what_is_not_there_is_1_and_what_cannot_be_read_is_2() {
     mountless: cannot read image: IN/missing: no such file or directory
       next: check the name; `-` reads standard input
 
-    mountless: cannot read image: IN/text: no known format begins with "This is " (byte 0); expected cpio, or something compressed with it inside
+    mountless: cannot read image: IN/text: no known format begins with "This is " (byte 0); expected cpio, TFS, or something compressed with it inside
       next: `mountless --help` names what can be read
 
     mountless: cannot read image: IN/cut.cpio.gz: damaged gzip data at byte 378: the stream ends too early, inside its data

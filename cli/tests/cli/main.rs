@@ -8,3 +8,4 @@ mod inspect;
 mod run;
 mod sandbox;
 mod volumes;
+mod watch;

@@ -3,6 +3,7 @@
 pub mod compress;
 pub mod cpio;
 pub mod detect;
+pub mod tfs;
 
 use crate::errno::Errno;
 use crate::error::Error;

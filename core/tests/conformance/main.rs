@@ -11,9 +11,13 @@ use libtest_mimic::{Arguments, Trial};
 use mountless::attr::{FileType, SetTime};
 use mountless::backend::host::HostFs;
 use mountless::backend::mem::MemFs;
+use mountless::backend::tfs::{NewVolume, TfsVolume};
+use mountless::clock::SystemClock;
 use mountless::compose::Overlay;
 use mountless::conformance::{Capabilities, Case, cases};
+use mountless::format::tfs::Uuid;
 use mountless::fs::{FileSystem, NewKind};
+use mountless::source::MemStorage;
 
 use self::prepared::Step;
 
@@ -61,6 +65,16 @@ fn host() -> Made {
     let dir = tempfile::tempdir().unwrap();
     (Arc::new(HostFs::open(dir.path()).unwrap()), Box::new(dir))
 }
+
+/// A new volume in memory.
+fn tfs() -> Made {
+    let new = NewVolume { len: 64 << 20, uuid: Uuid::default(), label: Vec::new() };
+    let volume = TfsVolume::make(Arc::new(MemStorage::new()), &new, Arc::new(SystemClock)).unwrap();
+    (Arc::new(volume), Box::new(()))
+}
+
+/// What Nanos keeps for us.
+const OF_TFS: Capabilities = Capabilities { empty_links: false, set_ctime: false, ..Capabilities::ALL };
 
 fn overlay(lower: Arc<dyn FileSystem>) -> Arc<dyn FileSystem> {
     Arc::new(Overlay::with_upper(vec![lower], Arc::new(MemFs::new())).unwrap())
@@ -171,6 +185,7 @@ fn main() {
     ];
     let tests = trials("mem", memory, Capabilities::ALL)
         .chain(trials("host", host, of_host()))
+        .chain(trials("tfs", tfs, OF_TFS))
         .chain(trials("overlay", overlay_over_nothing, of_overlay()))
         .chain(lowers.into_iter().flat_map(|(of, lower)| over_prepared(of, lower)))
         .chain([most_cases_are_prepared()])

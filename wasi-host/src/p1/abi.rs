@@ -1,6 +1,6 @@
 //! Layouts of preview 1 in the guest's memory, little endian, and access to it.
 //!
-//! Every pointer and length comes from the guest. A range is proven once, by [`range`], before anything is read or
+//! Every pointer and length comes from the guest. A range is proven once, by `range`, before anything is read or
 //! written; what is out of bounds is `EFAULT`. Alignment is not asked for: nothing here needs it.
 
 use core::ops::Range;

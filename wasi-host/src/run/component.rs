@@ -109,7 +109,7 @@ impl Runner {
         let parts = Parts { ctx, table: ResourceTable::new(), files, limits: bounds.limits() };
         let mut store = Store::new(&self.engine, parts);
         store.limiter(|parts| &mut parts.limits);
-        let _armed = bounds.arm(&mut store, &self.timer);
+        let _armed = bounds.arm(&mut store, self)?;
 
         let work = async move {
             match task {

@@ -5,8 +5,12 @@
 
 mod build;
 mod cpio;
+mod heads;
 mod index;
 mod report;
+mod scouts;
+#[cfg(test)]
+mod tests;
 mod walk;
 mod window;
 
@@ -78,6 +82,7 @@ impl ArchiveFs {
     /// compressions or symbolic links through too many others.
     pub fn open_cpio(source: Arc<dyn Source>, options: &ArchiveOptions) -> Result<(Self, ArchiveReport)> {
         let replayed = cpio::replay(source, options)?;
+        tracing::debug!(entries = replayed.report.entries, found_ahead = replayed.found_ahead, "archive opened");
         let total_bytes = replayed.sources.iter().fold(0, |sum: u64, source| sum.saturating_add(source.len()));
         let sources = replayed.sources.into_boxed_slice();
         Ok((Self { index: replayed.index, sources, kind: "cpio", total_bytes }, replayed.report))
@@ -219,8 +224,12 @@ impl FileSystem for ArchiveFs {
         if size != data.len {
             return Ok(None);
         }
-        let slice = self.source(data)?.slice(data.offset..data.offset.saturating_add(data.len));
-        Ok(slice.map(Snapshot::fixed))
+        let source = self.source(data)?;
+        // What lies in memory is sliced, not copied.
+        if source.as_slice().is_none() {
+            return Ok(None);
+        }
+        source.bytes_at(data.offset..data.offset.saturating_add(data.len)).map(|bytes| Some(Snapshot::fixed(bytes)))
     }
 
     fn extent_at(&self, node: NodeId, offset: u64) -> Result<Extent> {

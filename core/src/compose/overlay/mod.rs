@@ -4,9 +4,9 @@
 //! - A name is what the highest layer says; directories of the same name merge, unless one is opaque or something else
 //!   lies between. A whiteout hides a name of the layers below. Both are typed ([`FileType::Whiteout`],
 //!   [`Attr::opaque`]); no name is magic.
-//! - The first change to a lower node copies it up: attributes are copied, **data is shared** ([`copy_up`]).
+//! - The first change to a lower node copies it up: attributes are copied, **data is shared** (`copy_up`).
 //! - A merged node keeps its id, its `ino` and its cookies across copy-up, and hard links of a lower stay links of
-//!   each other ([`table`]).
+//!   each other (`table`).
 //! - A lower directory can be renamed: its node remembers which lower directories it merges, wherever it is.
 //!
 //! # Inside
@@ -350,7 +350,11 @@ impl Overlay {
         attr.opaque = false;
         attr.nlink = if node.file_type == FileType::Dir {
             // As Linux overlayfs: counting the subdirectories of a merged directory would mean listing it.
-            u64::from(!node.is_removed())
+            match self.only_layer(node) {
+                _ if node.is_removed() => 0,
+                Some(_) => attr.nlink,
+                None => 1,
+            }
         } else {
             node.nlink(attr.nlink)
         };

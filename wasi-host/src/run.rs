@@ -19,7 +19,7 @@ use wasmtime::{Config, Engine, Instance, Linker, Store, StoreLimits, StoreLimits
 use wasmtime_wasi::I32Exit;
 
 pub use self::cache::Cache;
-use self::component::{Parts, Task};
+use self::component::Task;
 pub use self::deterministic::Deterministic;
 pub use self::invoke::Invoked;
 pub use self::options::{Output, Preopen, RunOptions, Stdin};
@@ -122,7 +122,6 @@ struct Means {
 pub struct Runner {
     engine: Engine,
     modules: Linker<Guest>,
-    components: wasmtime::component::Linker<Parts>,
     /// None, if compiled code does not look at the epoch.
     timer: Option<Timer>,
     is_metered: bool,
@@ -176,9 +175,8 @@ impl Runner {
         let engine = Engine::new(&config).map_err(RunError::Engine)?;
         let mut modules = Linker::new(&engine);
         add_to_linker(&mut modules, |guest: &mut Guest| &mut guest.wasi).map_err(RunError::Engine)?;
-        let components = component::linker(&engine).map_err(RunError::Engine)?;
         let timer = means.time.then(|| Timer::new(engine.weak()));
-        Ok(Self { engine, modules, components, timer, is_metered: means.fuel })
+        Ok(Self { engine, modules, timer, is_metered: means.fuel })
     }
 
     /// Compiles and links the bytes of a module or component.
@@ -186,7 +184,7 @@ impl Runner {
     /// # Errors
     /// Those about the program.
     pub fn compile(&self, wasm: &[u8]) -> Result<Program, RunError> {
-        Program::compile(&self.engine, &self.modules, &self.components, wasm)
+        Program::compile(&self.engine, &self.modules, wasm)
     }
 
     /// Runs a program on a namespace.
@@ -289,30 +287,29 @@ impl Bounds {
         limits.build()
     }
 
-    /// Gives the store its fuel, and ends what it runs at the deadline.
-    fn arm<'r, T>(self, store: &mut Store<T>, runner: &'r Runner) -> Result<Option<Armed<'r>>, RunError> {
+    /// Ends what the store runs at the deadline, or when its fuel is used up.
+    fn arm<'t, T>(self, store: &mut Store<T>, runner: &'t Runner) -> Result<Option<Armed<'t>>, RunError> {
         match (self.fuel, runner.is_metered) {
             (None, false) => {}
             (Some(_), false) => return Err(RunError::Unmetered),
             // OK: the engine counts.
             (fuel, true) => store.set_fuel(fuel.unwrap_or(u64::MAX)).map_err(RunError::Engine)?,
         }
+        let mut armed = None;
         match (self.deadline, &runner.timer) {
-            (None, None) => Ok(None),
-            (Some(_), None) => Err(RunError::Uninterruptible),
-            (None, Some(_)) => {
-                store.set_epoch_deadline(NEVER_TICKS);
-                Ok(None)
-            }
+            (None, None) => {}
+            (Some(_), None) => return Err(RunError::Uninterruptible),
+            (None, Some(_)) => store.set_epoch_deadline(NEVER_TICKS),
             (Some(deadline), Some(timer)) => {
+                armed = Some(timer.arm(deadline));
                 store.set_epoch_deadline(1);
                 // The epoch moves whenever the time of some run is up.
                 store.epoch_deadline_callback(move |_| {
                     if Instant::now() < deadline { Ok(UpdateDeadline::Continue(1)) } else { Err(TimedOut.into()) }
                 });
-                Ok(Some(timer.arm(deadline)))
             }
         }
+        Ok(armed)
     }
 }
 

@@ -71,6 +71,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
 
+    /// Calls this exported function of a library or reactor instead of running a program; the arguments are its own,
+    /// numbers for a module and WAVE values for a component
+    #[arg(long, value_name = "FUNCTION")]
+    invoke: Option<String>,
+
     /// Ends the program after about this many instructions
     #[arg(long, value_name = "COUNT")]
     fuel: Option<u64>,
@@ -94,11 +99,6 @@ pub(crate) struct Args {
     /// How the trace is written: like strace, or one JSON object a line
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = TraceAs::Text, requires = "trace")]
     trace_format: TraceAs,
-
-    /// Calls this exported function of a library or reactor instead of running a program; the arguments are its own,
-    /// numbers for a module and WAVE values for a component
-    #[arg(long, value_name = "FUNCTION")]
-    invoke: Option<String>,
 
     /// Compiles the program anew, and does not keep the result in the user's cache directory
     #[arg(long)]

@@ -168,11 +168,11 @@ impl RunOptions {
         {
             ctx.env("PWD", dir);
         }
-        if let Some(deterministic) = &self.deterministic {
-            deterministic.configure(&mut ctx);
-        }
         if let Some(dir) = &workdir {
             ctx.initial_cwd(dir);
+        }
+        if let Some(deterministic) = self.deterministic {
+            deterministic.configure(&mut ctx);
         }
         let workdir = workdir.map(|path| Preopen { name: ".".to_owned(), path });
         (ctx.build(), workdir.into_iter().chain(self.preopens).collect())

@@ -3,7 +3,7 @@
 use wasmtime::component::{self, Component};
 use wasmtime::{Engine, InstancePre, Linker, Module};
 
-use super::component::{Entry, Parts};
+use super::component::{Entry, Parts, linker};
 use super::{Guest, RunError};
 use crate::p1::check_imports;
 
@@ -30,17 +30,14 @@ impl core::fmt::Debug for Program {
 }
 
 impl Program {
-    pub(super) fn compile(
-        engine: &Engine,
-        modules: &Linker<Guest>,
-        components: &component::Linker<Parts>,
-        wasm: &[u8],
-    ) -> Result<Self, RunError> {
+    pub(super) fn compile(engine: &Engine, modules: &Linker<Guest>, wasm: &[u8]) -> Result<Self, RunError> {
         match wasm {
             [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => module(engine, modules, wasm),
             [0, b'a', b's', b'm', _, _, 1, 0, ..] => {
                 let component = Component::from_binary(engine, wasm).map_err(RunError::Compile)?;
-                let linked = components.instantiate_pre(&component).map_err(RunError::Link)?;
+                // Hundreds of functions, of no use to modules: made only where they are needed.
+                let linker = linker(engine).map_err(RunError::Engine)?;
+                let linked = linker.instantiate_pre(&component).map_err(RunError::Link)?;
                 Ok(Self(Kind::Component { entry: Entry::find(&linked), linked }))
             }
             _ => Err(RunError::NotWasm { found: describe(wasm) }),

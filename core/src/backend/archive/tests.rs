@@ -128,7 +128,8 @@ fn describe(archive: &[u8], unpack: Unpack, plan: &Plan) -> (String, u64) {
     };
     let found_ahead = replayed.found_ahead;
     let mut text = format!("{:?}\n", replayed.report);
-    let fs = ArchiveFs { index: replayed.index, sources: replayed.sources.into(), kind: "cpio", total_bytes: 0 };
+    let sources = replayed.sources.into();
+    let fs = ArchiveFs { index: replayed.index, sources, extras: Extras::default(), kind: "cpio", total_bytes: 0 };
     for node in 1..=fs.index.node_count() {
         let id = NodeId::new(node);
         let Ok(attr) = fs.attr(id) else { continue };

@@ -27,7 +27,7 @@ use crate::format::tfs::{
     EXTENSION_SECTORS, FrameWriter, LABEL_MAX, Link, RecordWriter, SECTOR, Uuid, Volume, extension_start,
 };
 use crate::fs::{
-    Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FsInfo, NewNode, NodeId, RenameMode, SyncScope,
+    Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FsInfo, NewNode, NodeId, RenameMode, Snapshot, SyncScope,
     WritableFileSystem, WriteAt, Written, XattrMode,
 };
 use crate::limits::{FILE_SIZE_MAX, NAME_MAX, XATTR_VALUE_MAX, XATTRS_TOTAL_MAX};
@@ -218,6 +218,12 @@ impl FileSystem for TfsVolume {
         state.tree.read_shared(&state.source, node, offset, len)
     }
 
+    fn snapshot(&self, node: NodeId) -> Result<Option<Snapshot>> {
+        // Asked for the errors of nodes without content; what can be written to is never held.
+        self.read_at(node, 0, &mut [])?;
+        Ok(None)
+    }
+
     fn extent_at(&self, node: NodeId, offset: u64) -> Result<Extent> {
         self.read().tree.extent_at(node, offset)
     }
@@ -228,6 +234,11 @@ impl FileSystem for TfsVolume {
 
     fn xattr_names(&self, node: NodeId) -> Result<Vec<Bytes>> {
         self.read().tree.xattr_names(node)
+    }
+
+    fn names_version(&self) -> Option<u64> {
+        // Not counted yet.
+        None
     }
 
     fn info(&self) -> FsInfo {

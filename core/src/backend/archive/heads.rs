@@ -17,7 +17,7 @@ use crate::format::cpio::{EntryRef, HEADER_LEN, Header, LONGEST_HEAD, NAME_SIZE_
 use crate::limits::{HEAD_SEARCH_MAX, HEADS_PER_LANE_MAX};
 
 /// Places of a segment that are read at a time.
-pub(super) const LANES: u64 = 4;
+pub(super) const LANES: usize = 4;
 
 /// The head of an entry: its header, its name and, of a symbolic link, the target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,7 +89,7 @@ pub(super) struct Segment {
     lane_len: u64,
     /// The lane that the reader is in.
     lane: usize,
-    lanes: [Lane; LANES as usize],
+    lanes: [Lane; LANES],
 }
 
 impl Segment {
@@ -97,7 +97,7 @@ impl Segment {
     pub(super) fn collect(&mut self, image: &[u8], range: Range<u64>) {
         let len = range.end.saturating_sub(range.start);
         self.start = range.start;
-        self.lane_len = len.div_ceil(LANES).max(1);
+        self.lane_len = len.div_ceil(to_u64(LANES)).max(1);
         let mut start = range.start;
         for lane in &mut self.lanes {
             let end = start.saturating_add(self.lane_len).min(range.end);
@@ -107,7 +107,11 @@ impl Segment {
         // In turns, and with a glance at all headers before the first is read: so their memory is waited for together.
         loop {
             black_box(self.lanes.iter().fold(0, |seen, lane| seen ^ lane.glance(image)));
-            if !self.lanes.iter_mut().fold(false, |more, lane| lane.step(image) || more) {
+            let mut more = false;
+            for lane in &mut self.lanes {
+                more |= lane.step(image);
+            }
+            if !more {
                 return;
             }
         }

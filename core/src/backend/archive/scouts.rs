@@ -1,10 +1,10 @@
 //! Threads that collect the heads of entries ahead of the replay.
 //!
 //! The archive is cut into [segments](Segment). The replay takes one after the other; scouts fill them as far ahead as
-//! [`SEGMENTS_AHEAD_MAX`], and so does the replay itself while the one it needs is not ready. The result does not depend
-//! on any of this: a head that nobody found is read from the image.
+//! [`SEGMENTS_AHEAD_MAX`]. The replay never waits for a scout, which may have lost its processor: while the segment it
+//! needs is not ready it fills others, and in the end that one itself. The tree does not depend on any of this: a head
+//! that nobody found is read from the image.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -31,7 +31,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// What was found to be quickest, or close to it, on the few machines it was measured on.
+    /// In `benches/open`, segments of half or twice the length made no difference that could be told from noise.
     pub(super) const DEFAULT: Self =
         Self { archive_len_min: 8 << 20, segment_len: 4 << 20, sample: 32, entry_len_max: 64 << 10, threads: 0 };
 
@@ -71,7 +71,7 @@ pub(super) fn accompany<T>(source: &dyn Source, plan: &Plan, replay: impl FnOnce
         }
         // Also when the replay panics: the scope waits for the threads.
         let _stop = Stop(&board);
-        replay(Some(Ahead { board: &board, number: u64::MAX, segment: Box::default() }))
+        replay(Some(Ahead { board: &board, number: u64::MAX, segment: Segment::default() }))
     })
 }
 
@@ -95,15 +95,15 @@ struct State {
     /// The next segment that nobody has begun.
     next: u64,
     /// Segments from `current` on that somebody has begun, with what was found as soon as it is.
-    begun: Vec<(u64, Option<Box<Segment>>)>,
+    begun: Vec<(u64, Option<Segment>)>,
     /// To be used again.
-    spare: Vec<Box<Segment>>,
+    spare: Vec<Segment>,
     over: bool,
 }
 
 impl State {
     /// A segment to fill, unless all that may be filled by now are.
-    fn begin(&mut self, count: u64) -> Option<(u64, Box<Segment>)> {
+    fn begin(&mut self, count: u64) -> Option<(u64, Segment)> {
         let number = self.next.max(self.current);
         if number >= count || number.saturating_sub(self.current) >= SEGMENTS_AHEAD_MAX {
             return None;
@@ -114,7 +114,7 @@ impl State {
     }
 
     /// Keeps a segment that was filled, if the replay has not passed it.
-    fn finish(&mut self, number: u64, segment: Box<Segment>) {
+    fn finish(&mut self, number: u64, segment: Segment) {
         match self.begun.iter_mut().find(|(begun, _)| *begun == number) {
             Some((_, found)) => *found = Some(segment),
             None => self.spare.push(segment),
@@ -122,12 +122,12 @@ impl State {
     }
 
     /// What was found in a segment, if it is ready.
-    fn ready(&mut self, number: u64) -> Option<Box<Segment>> {
+    fn ready(&mut self, number: u64) -> Option<Segment> {
         self.begun.iter_mut().find(|(begun, _)| *begun == number)?.1.take()
     }
 
     /// The replay goes on to a segment.
-    fn go_on(&mut self, number: u64, last: Box<Segment>) {
+    fn go_on(&mut self, number: u64, last: Segment) {
         self.spare.push(last);
         self.current = number;
         let Self { begun, spare, .. } = self;
@@ -174,7 +174,7 @@ impl Board<'_> {
         }
     }
 
-    fn fill(&self, number: u64, mut segment: Box<Segment>) {
+    fn fill(&self, number: u64, mut segment: Segment) {
         let range = self.range(number);
         segment.collect(self.image, range.clone());
         self.source.release(range);
@@ -196,7 +196,7 @@ pub(super) struct Ahead<'a> {
     board: &'a Board<'a>,
     /// The segment at hand.
     number: u64,
-    segment: Box<Segment>,
+    segment: Segment,
 }
 
 impl Ahead<'_> {

@@ -221,15 +221,14 @@ fn an_archive_inside_a_file_is_not_taken_for_the_outer_one() {
 #[test]
 fn more_heads_than_are_kept_are_read_in_order() {
     let mut archive = Vec::new();
-    let lanes = LANES as usize;
-    let count = HEADS_PER_LANE_MAX * (lanes + 1);
+    let count = HEADS_PER_LANE_MAX * (LANES + 1);
     for number in 0..count {
         let name = format!("{number}\0");
         entry(&mut archive, Header { mode: 0o100_644, nlink: 1, ..Header::default() }, name.as_bytes(), b"");
     }
     let (described, found_ahead) = describe(&archive, Unpack::Strict, &ahead(1 << 30, 1));
     assert_eq!(described, describe(&archive, Unpack::Strict, &IN_ORDER).0);
-    assert_eq!(found_ahead, to_u64(HEADS_PER_LANE_MAX * lanes));
+    assert_eq!(found_ahead, to_u64(HEADS_PER_LANE_MAX * LANES));
 }
 
 #[test]

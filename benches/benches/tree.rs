@@ -9,7 +9,7 @@ use mountless::fs::{Cookie, DirBatch};
 use mountless::namespace::{Follow, Namespace, OpenHow};
 use mountless::open::{OpenOptions, open_source};
 use mountless::source::BytesSource;
-use mountless_benches::{DATA_LEN, MANY, image, image_namespace, large_image, noise, populate};
+use mountless_benches::{FILES, MANY, image, image_namespace, large_image, noise, populate};
 use vfs::{MemoryFS, VfsPath};
 
 type Trees<'a> = [(&'static str, &'a Namespace)];
@@ -36,7 +36,9 @@ fn populate_vfs(root: &VfsPath) -> vfs::VfsResult<()> {
     use std::io::Write;
 
     root.join("dir")?.create_dir()?;
-    root.join("dir/data")?.create_file()?.write_all(&noise(DATA_LEN))?;
+    for (name, len) in FILES {
+        root.join(name)?.create_file()?.write_all(&noise(len))?;
+    }
     root.join("many")?.create_dir()?;
     (0..MANY).try_for_each(|number| root.join(format!("many/file-{number:04}.txt"))?.create_file().map(drop))
 }

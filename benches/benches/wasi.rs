@@ -19,8 +19,10 @@ struct Call {
 }
 
 const CALLS: &[Call] = &[
-    Call { name: "fd_read 4 KiB", export: "read", size: Some(4 << 10) },
-    Call { name: "fd_read 64 KiB", export: "read", size: Some(64 << 10) },
+    Call { name: "fd_read 4 KiB of 16 KiB", export: "read_tiny", size: Some(4 << 10) },
+    Call { name: "fd_read 4 KiB of 256 KiB", export: "read_data", size: Some(4 << 10) },
+    Call { name: "fd_read 4 KiB of 32 MiB", export: "read_huge", size: Some(4 << 10) },
+    Call { name: "fd_read 64 KiB of 256 KiB", export: "read_data", size: Some(64 << 10) },
     Call { name: "fd_pwrite 4 KiB", export: "pwrite", size: Some(4 << 10) },
     Call { name: "path_open + fd_close", export: "open_close", size: None },
     Call { name: "path_filestat_get", export: "stat", size: None },

@@ -13,7 +13,9 @@
   ;; 0: results; 16: one iovec; 64: paths; 65536: buffer of 64 KiB
   (memory (export "memory") 2)
   (data (i32.const 64) "dir/data")
-  (data (i32.const 80) "many")
+  (data (i32.const 72) "dir/tiny")
+  (data (i32.const 80) "dir/huge")
+  (data (i32.const 88) "many")
 
   (func $check (param i32)
     local.get 0
@@ -40,10 +42,17 @@
       (local.tee $n (i32.sub (local.get $n) (i32.const 1)))
       br_if $next))
 
+  (func (export "read_data") (param $n i32) (param $size i32)
+    (call $read (i32.const 64) (local.get $n) (local.get $size)))
+  (func (export "read_tiny") (param $n i32) (param $size i32)
+    (call $read (i32.const 72) (local.get $n) (local.get $size)))
+  (func (export "read_huge") (param $n i32) (param $size i32)
+    (call $read (i32.const 80) (local.get $n) (local.get $size)))
+
   ;; n reads of `size` bytes one behind the other, starting over at the end of the file
-  (func (export "read") (param $n i32) (param $size i32)
+  (func $read (param $path i32) (param $n i32) (param $size i32)
     (local $fd i32)
-    (local.set $fd (call $open (i32.const 64) (i32.const 8) (i32.const 0) (i64.const 6)))
+    (local.set $fd (call $open (local.get $path) (i32.const 8) (i32.const 0) (i64.const 6)))
     (i32.store (i32.const 16) (i32.const 65536))
     (i32.store (i32.const 20) (local.get $size))
     (loop $next
@@ -54,7 +63,7 @@
       br_if $next)
     (call $check (call $fd_close (local.get $fd))))
 
-  ;; n writes of `size` bytes over the first 1 MiB of the file
+  ;; n writes of `size` bytes over the file
   (func (export "pwrite") (param $n i32) (param $size i32)
     (local $fd i32) (local $at i64)
     (local.set $fd (call $open (i32.const 64) (i32.const 8) (i32.const 0) (i64.const 70)))
@@ -64,7 +73,7 @@
       (call $check (call $fd_pwrite
         (local.get $fd) (i32.const 16) (i32.const 1) (local.get $at) (i32.const 0)))
       (local.set $at (i64.and
-        (i64.add (local.get $at) (i64.extend_i32_u (local.get $size))) (i64.const 0xfffff)))
+        (i64.add (local.get $at) (i64.extend_i32_u (local.get $size))) (i64.const 0x3ffff)))
       (local.tee $n (i32.sub (local.get $n) (i32.const 1)))
       br_if $next)
     (call $check (call $fd_close (local.get $fd))))
@@ -72,7 +81,7 @@
   ;; n whole listings of a directory through a buffer of `size` bytes; returns the count of entries of the last
   (func (export "list") (param $n i32) (param $size i32) (result i32)
     (local $fd i32) (local $cookie i64) (local $at i32) (local $used i32) (local $end i32) (local $count i32)
-    (local.set $fd (call $open (i32.const 80) (i32.const 4) (i32.const 2) (i64.const 0x4000)))
+    (local.set $fd (call $open (i32.const 88) (i32.const 4) (i32.const 2) (i64.const 0x4000)))
     (loop $next
       (local.set $cookie (i64.const 0))
       (local.set $count (i32.const 0))

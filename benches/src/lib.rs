@@ -12,8 +12,9 @@ use mountless::source::BytesSource;
 
 pub mod hosts;
 
-/// Bytes of `dir/data`, the file that is read and written.
-pub const DATA_LEN: usize = 16 << 20;
+/// The files that are read and written, with their lengths in bytes: for a processor's first cache, its second, and
+/// none. The guest knows them by these names.
+pub const FILES: [(&str, usize); 3] = [("dir/tiny", 16 << 10), ("dir/data", 256 << 10), ("dir/huge", 32 << 20)];
 
 /// Entries of `many`, the directory that is listed.
 pub const MANY: usize = 1000;
@@ -37,13 +38,13 @@ fn many_names() -> impl Iterator<Item = String> {
     (0..MANY).map(|number| format!("many/file-{number:04}.txt"))
 }
 
-/// Fills a namespace with the tree that the guest expects: `dir/data` and `many`.
+/// Fills a namespace with the tree that the guest expects: [`FILES`] and `many`.
 ///
 /// # Errors
 /// Those of the namespace.
 pub fn populate(namespace: &Namespace) -> mountless::Result<()> {
     namespace.create_dir("dir")?;
-    namespace.write("dir/data", noise(DATA_LEN))?;
+    FILES.iter().try_for_each(|&(name, len)| namespace.write(name, noise(len)))?;
     namespace.create_dir("many")?;
     many_names().try_for_each(|name| namespace.write(name, b""))
 }
@@ -54,7 +55,7 @@ pub fn populate(namespace: &Namespace) -> mountless::Result<()> {
 /// Those of the host.
 pub fn populate_host(dir: &Path) -> std::io::Result<()> {
     std::fs::create_dir(dir.join("dir"))?;
-    std::fs::write(dir.join("dir/data"), noise(DATA_LEN))?;
+    FILES.iter().try_for_each(|&(name, len)| std::fs::write(dir.join(name), noise(len)))?;
     std::fs::create_dir(dir.join("many"))?;
     many_names().try_for_each(|name| std::fs::write(dir.join(name), b""))
 }
@@ -94,7 +95,7 @@ impl Archive {
 pub fn image() -> mountless::Result<Vec<u8>> {
     let mut archive = Archive::new();
     archive.add("dir", FileType::Dir, b"")?;
-    archive.add("dir/data", FileType::File, &noise(DATA_LEN))?;
+    FILES.iter().try_for_each(|&(name, len)| archive.add(name, FileType::File, &noise(len)))?;
     archive.add("many", FileType::Dir, b"")?;
     many_names().try_for_each(|name| archive.add(&name, FileType::File, b""))?;
     archive.writer.finish()

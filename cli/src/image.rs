@@ -1,5 +1,6 @@
 //! Images on the command line: opening them, and finding what is in them.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal as _;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use mountless::namespace::{Follow, Location, Namespace};
 use mountless::open::{ImageFacts, ImageRef, OpenOptions, open, split_path};
 
 use crate::failure::{EXIT_FAILED, Failure, Result};
-use crate::size::Size;
+use mountless::size::Size;
 
 /// How to open images.
 #[derive(Clone, Copy, Debug, Args)]
@@ -64,12 +65,12 @@ pub(crate) fn unreadable(error: &Error) -> Failure {
     match error.errno() {
         Errno::NotFound => failure.next("check the name; `-` reads standard input"),
         Errno::Access => failure.next("check the permissions of the file and of the directories above it"),
-        Errno::FileTooBig => failure.next("--max-unpacked SIZE raises it"),
+        Errno::FileTooBig => failure.next("--max-unpacked SIZE raises the limit, if you trust the image"),
         Errno::Io if error.corrupt().is_some_and(|corrupt| corrupt.format() == "tfs") => {
             failure.next("--recover gives the tree as it was before the damage")
         }
         Errno::Io if error.corrupt().is_some() => {
-            failure.next("compare the file with its source; --as-linux opens it that way")
+            failure.next("compare the file with its source; --as-linux shows what Linux would boot with")
         }
         Errno::Invalid | Errno::NotSupported => failure.next("`mountless --help` names what can be read"),
         _ => failure,
@@ -98,6 +99,40 @@ pub(crate) fn patiently<T>(doing: &'static str, what: &str, work: impl FnOnce() 
     })
 }
 
+/// The images that one command line names, each opened once, however often it is named.
+pub(crate) struct Images {
+    args: OpenArgs,
+    open: HashMap<OsString, Namespace>,
+}
+
+impl Images {
+    pub(crate) fn new(args: OpenArgs) -> Self {
+        Self { args, open: HashMap::new() }
+    }
+
+    fn open(&mut self, reference: &OsStr) -> Result<Namespace> {
+        if let Some(namespace) = self.open.get(reference) {
+            return Ok(namespace.clone());
+        }
+        let Image { namespace, .. } = open_image(reference, self.args)?;
+        self.open.insert(reference.to_owned(), namespace.clone());
+        Ok(namespace)
+    }
+
+    /// Opens the image of `IMAGE[:/PATH]` and finds the path.
+    pub(crate) fn find(&mut self, argument: &OsStr, follow: Follow) -> Result<Target> {
+        let (reference, path) = split_path(argument);
+        let path = path.unwrap_or(b"/");
+        let found = self.open(reference)?.locate(path, follow);
+        let location = found.map_err(|error| failed(argument, &error))?;
+        let path = match path.iter().rposition(|&byte| byte != b'/') {
+            Some(last) => path.get(..=last).unwrap_or_default().to_vec(),
+            None => b"/".to_vec(),
+        };
+        Ok(Target { shown: argument.to_owned(), path, location })
+    }
+}
+
 /// Something in an image, as named on the command line.
 pub(crate) struct Target {
     /// As it was given.
@@ -108,17 +143,9 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Opens the image of `IMAGE[:/PATH]` and finds the path.
-    pub(crate) fn find(argument: &OsStr, args: OpenArgs, follow: Follow) -> Result<Self> {
-        let (reference, path) = split_path(argument);
-        let image = open_image(reference, args)?;
-        let path = path.unwrap_or(b"/");
-        let location = image.namespace.locate(path, follow).map_err(|error| failed(argument, &error))?;
-        let path = match path.iter().rposition(|&byte| byte != b'/') {
-            Some(last) => path.get(..=last).unwrap_or_default().to_vec(),
-            None => b"/".to_vec(),
-        };
-        Ok(Self { shown: argument.to_owned(), path, location })
+    /// As it was given on the command line.
+    pub(crate) fn shown(&self) -> &OsStr {
+        &self.shown
     }
 
     /// A failure about this target.

@@ -9,7 +9,6 @@ mod image;
 mod json;
 mod output;
 mod record;
-mod size;
 mod walk;
 
 use std::process::ExitCode;
@@ -26,17 +25,23 @@ struct Cli {
     command: Command,
 
     /// Says more on stderr; twice and thrice for even more
-    #[arg(short, long, global = true, action = ArgAction::Count)]
+    #[arg(short, long, global = true, action = ArgAction::Count, display_order = 100)]
     verbose: u8,
 }
 
 const IMAGES_AND_EXIT_CODES: &str = "\
-An IMAGE is [FORMAT:]LOCATION, FORMAT being `cpio` or `dir`; without one the bytes tell. LOCATION is a file, a directory
-of the host, or `-` for standard input. A path inside an image is written IMAGE:/PATH, in the one on standard input
-`cpio:-:/PATH`.
+An IMAGE is [FORMAT:]LOCATION. FORMAT is `cpio` or `dir`; without one the bytes tell. LOCATION is a file, a directory \
+of the host, or `-` for standard input. A path inside an image is written IMAGE:/PATH.
 
-Exit codes: 0 done; 1 a path inside the image, or something else, is not there or not possible; 2 an image that cannot
-be read, or a command line that makes no sense. `run` has its own, see `mountless run --help`.";
+Exit codes: 0 done; 1 a path inside the image, or something else, is not there or not possible; 2 an image that cannot \
+be read, or a command line that makes no sense. `run` has its own, see `mountless run --help`.
+
+Examples:
+  mountless tree initrd.img
+  mountless cat initrd.img:/etc/passwd
+  mountless run -i base.cpio.gz image:/bin/app.wasm
+
+`mountless COMMAND --help` has more.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

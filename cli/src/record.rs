@@ -15,7 +15,7 @@ use crate::json::Object;
 pub(crate) struct Record {
     pub(crate) attr: Attr,
     pub(crate) target: Option<bytes::Bytes>,
-    xattrs: Vec<(bytes::Bytes, bytes::Bytes)>,
+    pub(crate) xattrs: Vec<(bytes::Bytes, bytes::Bytes)>,
     sha256: Option<[u8; 32]>,
 }
 

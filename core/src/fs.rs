@@ -15,6 +15,7 @@
 
 mod batch;
 mod node_ref;
+mod snapshot;
 
 use alloc::vec::Vec;
 use core::fmt::Debug;
@@ -24,6 +25,7 @@ use bytes::Bytes;
 
 pub use self::batch::{Cookie, DirBatch, DirEntry};
 pub use self::node_ref::NodeRef;
+pub use self::snapshot::Snapshot;
 use crate::attr::{Attr, Device, FileType, SetAttr};
 use crate::checked::{min_len, to_u64};
 use crate::errno::Errno;
@@ -152,6 +154,13 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     /// As [`read_at`](Self::read_at).
     fn read_shared(&self, node: NodeId, offset: u64, len: usize) -> Result<Bytes>;
 
+    /// The whole content of a file, where it lies in memory in one piece; then a reader needs no call for each read.
+    /// `None` where it does not, where it may change at any time, and from filesystems that want to see every read.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    fn snapshot(&self, node: NodeId) -> Result<Option<Snapshot>>;
+
     /// The run of data or hole that contains `offset`.
     ///
     /// # Errors
@@ -169,6 +178,10 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
     /// # Errors
     /// None of its own.
     fn xattr_names(&self, node: NodeId) -> Result<Vec<Bytes>>;
+
+    /// A number that grows whenever a name comes to mean something else: what was looked up stays true as long as it
+    /// stays. `None` while a change is running, and where names may change unnoticed.
+    fn names_version(&self) -> Option<u64>;
 
     /// Kind and capacity.
     fn info(&self) -> FsInfo;

@@ -55,8 +55,11 @@ pub mod limits;
 pub mod name;
 pub mod namespace;
 pub mod open;
+pub mod size;
 pub mod source;
 mod stack;
+#[cfg(any(test, feature = "conformance"))]
+mod testing;
 #[cfg(feature = "vfs")]
 mod vfs;
 

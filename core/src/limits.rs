@@ -28,6 +28,18 @@ pub const IMAGE_ENTRIES_MAX: u32 = 50_000_000;
 /// than one; only archives made to be slow, of long symbolic links through one another, come near.
 pub const REPLAY_STEPS_PER_BYTE: u64 = 16;
 
+/// Heads of entries collected ahead of the replay in one run; further ones are read when the replay comes to them.
+pub const HEADS_PER_LANE_MAX: usize = 4096;
+
+/// Bytes searched for the start of such a run.
+pub const HEAD_SEARCH_MAX: usize = 32 << 10;
+
+/// Segments of an archive whose heads are collected ahead of the replay.
+pub const SEGMENTS_AHEAD_MAX: u64 = 8;
+
+/// Threads that open one archive.
+pub const SCOUTS_MAX: usize = 4;
+
 /// Parts of one archive that are compressed on their own.
 pub const ARCHIVE_PARTS_MAX: usize = 65_536;
 

@@ -30,7 +30,15 @@ impl<'a> Name<'a> {
         Ok(Self(bytes))
     }
 
+    /// A name again, from bytes that were taken out of one.
+    #[inline]
+    pub(crate) fn proven(bytes: &'a [u8]) -> Self {
+        debug_assert!(Self::new(bytes).is_ok());
+        Self(bytes)
+    }
+
     /// The bytes.
+    #[inline]
     #[must_use]
     pub const fn as_bytes(self) -> &'a [u8] {
         self.0

@@ -229,10 +229,9 @@ pub struct OpenedImage {
 
 /// What is wrong, with the image it is wrong in.
 #[derive(Debug, thiserror::Error)]
-#[error("{image}: {error}{}", .hint.map(|hint| format!("; {hint}")).unwrap_or_default())]
+#[error("{image}: {error}")]
 pub struct OpenError {
     image: String,
-    hint: Option<&'static str>,
     #[source]
     error: Error,
 }
@@ -257,7 +256,7 @@ pub struct UnknownFormat {
 /// formats not read yet; what the format's backend answers, for example as
 /// [`ArchiveFs::open_cpio`]. All carry an [`OpenError`] that names the image.
 pub fn open(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedImage> {
-    open_location(reference, options).map_err(|error| with_image(error, reference, options))
+    open_location(reference, options).map_err(|error| with_image(error, reference))
 }
 
 /// Opens an image whose bytes are at hand.
@@ -473,25 +472,19 @@ fn first_nonzero(source: &dyn Source) -> Result<Option<u64>> {
     Ok(None)
 }
 
-fn with_image(error: Error, reference: &ImageRef, options: &OpenOptions) -> Error {
-    let hint = match error.corrupt() {
-        Some(corrupt) if !options.as_linux && matches!(corrupt.format(), "cpio" | "gzip") => {
-            Some("open it as Linux does to see what it would boot with")
-        }
-        _ => None,
-    };
-    Error::new(error.errno(), OpenError { image: reference.to_string(), hint, error })
+fn with_image(error: Error, reference: &ImageRef) -> Error {
+    Error::new(error.errno(), OpenError { image: reference.to_string(), error })
 }
 
 fn from_io(error: std::io::Error) -> Error {
-    let errno = match error.kind() {
-        std::io::ErrorKind::NotFound => Errno::NotFound,
-        std::io::ErrorKind::PermissionDenied => Errno::Access,
-        std::io::ErrorKind::IsADirectory => Errno::IsDir,
-        std::io::ErrorKind::NotADirectory => Errno::NotDir,
-        _ => Errno::Io,
-    };
-    Error::new(errno, error)
+    // The errno says all of these in the words of this crate.
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Errno::NotFound.into(),
+        std::io::ErrorKind::PermissionDenied => Errno::Access.into(),
+        std::io::ErrorKind::IsADirectory => Errno::IsDir.into(),
+        std::io::ErrorKind::NotADirectory => Errno::NotDir.into(),
+        _ => Error::new(Errno::Io, error),
+    }
 }
 
 #[cfg(test)]

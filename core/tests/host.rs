@@ -1,6 +1,6 @@
 //! Host directories: what the conformance suite cannot see, since it stays inside. Above all that nothing gets out.
 #![cfg(all(feature = "host", target_os = "linux"))]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -172,7 +172,8 @@ fn a_directory_swapped_for_a_link_under_way() {
 fn a_file_swapped_between_calls_is_stale() {
     let place = Place::new();
     let path = place.inside.join("f");
-    let swaps: [(&str, fn(&Path, &Path)); 4] = [
+    type Swap = fn(&Path, &Path);
+    let swaps: [(&str, Swap); 4] = [
         ("link", |path, outside| symlink(outside.join("secret"), path).unwrap()),
         ("file", |path, _| fs::write(path, "another").unwrap()),
         ("directory", |path, _| fs::create_dir(path).unwrap()),

@@ -19,7 +19,8 @@ pub fn pack(dir: &Path) -> Vec<u8> {
     paths.sort();
     let mut names = OsString::new();
     for path in paths {
-        names.push(path.strip_prefix("./").unwrap_or(&path));
+        // The root keeps its name.
+        names.push(path.strip_prefix(".").ok().filter(|path| !path.as_os_str().is_empty()).unwrap_or(&path));
         names.push("\0");
     }
     gnu_cpio(dir, &["-o", "-0", "-H", "newc", "-R", "0:0", "--quiet"], names.as_encoded_bytes())

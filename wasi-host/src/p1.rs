@@ -27,7 +27,7 @@ use std::time::Instant;
 
 use mountless::error::Result;
 use mountless::fs::DirBatch;
-use mountless::namespace::{Descriptor, Location, Namespace};
+use mountless::namespace::{Descriptor, Location, Namespace, WalkCache};
 use wasmtime_wasi::WasiCtx;
 
 pub use self::linker::{Exit, MODULE, TimedOut, WasiP1, add_to_linker, check_imports};
@@ -42,6 +42,8 @@ pub struct Process {
     namespace: Namespace,
     host: Box<dyn Host>,
     table: Table,
+    /// Where paths of the guest led.
+    walks: WalkCache,
     /// For listings; its memory is reused.
     batch: DirBatch,
     /// For appending several pieces at once; its memory is reused.
@@ -65,7 +67,7 @@ impl Process {
             let _ = table.insert(Slot::new(Handle::Stdio(stream), 0));
         }
         let batch = DirBatch::with_max_bytes(0, abi::DIRENT_LEN);
-        Self { namespace, host, table, batch, gathered: Vec::new(), deadline: None }
+        Self { namespace, host, table, walks: WalkCache::default(), batch, gathered: Vec::new(), deadline: None }
     }
 
     /// A process with the arguments, environment, clocks, random bytes and streams of `ctx`. Its preopens are not used.

@@ -49,6 +49,15 @@ fn run(body: &str) -> Outcome {
 }
 
 #[test]
+fn a_runner_without_time_limits_runs_all_the_same() {
+    let runner = Runner::uninterruptible(&Cache::Off).unwrap();
+    let program = program(&runner, r#"(func (export "_start") (call $exit (i32.const 7)))"#);
+    assert_eq!(runner.run(&program, &namespace(), RunOptions::default()).unwrap(), Outcome::Exited(7));
+    let limited = RunOptions { timeout: Some(Duration::from_secs(1)), ..RunOptions::default() };
+    assert!(matches!(runner.run(&program, &namespace(), limited), Err(RunError::Uninterruptible)));
+}
+
+#[test]
 fn exit_codes_are_passed_on_as_they_are() {
     assert_eq!(run(r#"(func (export "_start"))"#), Outcome::Exited(0));
     for code in [0, 1, 3, 126, 134, 255, 300, -1] {

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::install::{self, has_program};
 use crate::{Result, run_quiet};
 
 const CLANG: &str = "clang-19";
@@ -99,6 +100,43 @@ pub fn python() -> Result<PathBuf> {
     if wasm.exists() { Ok(wasm) } else { Err(format!("the wheel holds no {PYTHON_WASM}").into()) }
 }
 
+/// Where CPython's library is in the images of the tests: outside of `/usr`, which the interpreter itself holds a copy
+/// of.
+pub const PYTHON_HOME: &str = "/py312";
+
+/// Unpacks the interpreter's own copy of the standard library into `/out`: a zip archive of compiled modules, and
+/// `os.py`, by which CPython knows the place. It looks for `lib-dynload` too.
+pub const UNPACK_PYTHON_LIBRARY: &str = "
+import os, shutil, zipfile
+os.makedirs('/out/lib/python3.12/lib-dynload')
+zipfile.ZipFile('/usr/local/lib/python312.zip').extractall('/out/lib/python3.12')
+shutil.copyfile('/usr/local/lib/python3.12/os.py', '/out/lib/python3.12/os.py')
+";
+
+/// A directory that holds `lib/python3.12`: what belongs at [`PYTHON_HOME`]. The interpreter unpacks it itself, run by
+/// the `mountless` command given.
+///
+/// # Errors
+/// The command's.
+pub fn python_library(mountless: &Path) -> Result<PathBuf> {
+    let library = dir().join("python-library");
+    if library.exists() {
+        return Ok(library);
+    }
+    let making = making(&library);
+    fs::create_dir_all(&making)?;
+    let mut volume = std::path::absolute(&making)?.into_os_string();
+    volume.push(":/out");
+    let mut unpack = Command::new(mountless);
+    unpack.arg("run").arg("--volume").arg(volume).arg(python()?).args(["-c", UNPACK_PYTHON_LIBRARY]);
+    run_quiet(&mut unpack)?;
+    // Another process may have been faster, with the same result.
+    if fs::rename(&making, &library).is_err() {
+        fs::remove_dir_all(&making)?;
+    }
+    Ok(library)
+}
+
 /// A name beside `made`, for this process only.
 fn making(made: &Path) -> PathBuf {
     made.with_extension(format!("{}.tmp", std::process::id()))
@@ -110,11 +148,13 @@ fn is_newer(made: &Path, source: &Path) -> bool {
 }
 
 fn has_c_toolchain() -> bool {
-    has_program(CLANG, "--version") && has_program("wasm-ld-19", "--version") && Path::new(SYSROOT).exists()
+    has_program(CLANG) && has_program("wasm-ld-19") && Path::new(SYSROOT).exists()
 }
 
-fn has_program(name: &str, argument: &str) -> bool {
-    run_quiet(Command::new(name).arg(argument)).is_ok()
+/// Whether wheels can be downloaded.
+#[must_use]
+pub fn has_pip() -> bool {
+    run_quiet(Command::new("python3").args(["-m", "pip", "--version"])).is_ok()
 }
 
 /// Installs the packages that the guests and the tests need, if anything of them is missing.
@@ -123,26 +163,11 @@ fn install_missing() -> Result {
     if !has_c_toolchain() {
         packages.extend(C_PACKAGES);
     }
-    if !has_program("cpio", "--version") {
+    if !has_program("cpio") {
         packages.push("cpio");
     }
-    if run_quiet(Command::new("python3").args(["-m", "pip", "--version"])).is_err() {
+    if !has_pip() {
         packages.extend(["python3", "python3-pip"]);
     }
-    if packages.is_empty() {
-        return Ok(());
-    }
-    eprintln!("installing {}", packages.join(" "));
-    let apt_get = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        command
-    };
-    run_quiet(apt_get().args(["update", "--quiet"]))
-        .and_then(|()| {
-            run_quiet(apt_get().args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(&packages))
-        })
-        .map_err(|error| {
-            format!("the tests need these packages; install them as root: {}\n{error}", packages.join(" ")).into()
-        })
+    install::packages(&packages)
 }

@@ -9,7 +9,7 @@ use mountless::fs::FileSystemExt as _;
 use mountless::namespace::Follow;
 
 use crate::failure::{Failure, Result};
-use crate::image::{OpenArgs, Target};
+use crate::image::{Images, OpenArgs};
 use crate::output;
 
 /// Prints the content of files
@@ -26,8 +26,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result {
     let mut out = output::stdout();
+    let mut images = Images::new(args.open);
     for file in &args.files {
-        let target = Target::find(file, args.open, Follow::Yes)?;
+        let target = images.find(file, Follow::Yes)?;
         let at = &target.location;
         let mut written = Ok(());
         let read = at.fs().for_each_run(at.node(), |run| {

@@ -17,13 +17,14 @@ use crate::image::{Image, OpenArgs, open_image, unreadable};
 use crate::json::Object;
 use crate::{output, walk};
 
-/// Tells what an image is: format, parts, compression, counts and sizes, and what was left out
+/// Tells what an image is: format, sizes, counts, parts and their compression, what was left out
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-With --json each line is an object with: image, format, stored_bytes, nodes (count by type), content_bytes, and for
-archives unpacked_bytes, entries, trailers, parts (offset, bytes, within, compression, unpacked_bytes, entries),
-skipped_count, skipped (path, part, offset, reason) and stopped; for TFS uuid, label, start, volume_bytes,
-log_extensions, log_records, log_segments, log_end, dictionary_entries, entries_set, entries_dead, attributes, damage.
+With --json each line is an object with: image, format, stored_bytes, nodes (count by type), content_bytes, and for \
+archives unpacked_bytes, entries, trailers, parts (offset, bytes, within, compression, unpacked_bytes, entries), \
+skipped_count, skipped (path, part, offset, reason) and stopped; for TFS uuid, label, \
+start, volume_bytes, log_extensions, log_records, log_segments, log_end, dictionary_entries, entries_set, entries_dead, \
+attributes, damage.
 
 Exit codes: 0 all could be read; 2 one could not.
 
@@ -90,7 +91,8 @@ fn show(out: &mut impl Write, name: &str, facts: &ImageFacts, counts: &Counts) -
     if facts.stored_len > 0 {
         writeln!(out, "  size     {} bytes", facts.stored_len)?;
     }
-    let kinds: Vec<_> = counts.by_type.iter().map(|(kind, count)| format!("{count} {}", kind.word())).collect();
+    let kinds: Vec<_> =
+        counts.by_type.iter().map(|(kind, count)| format!("{count} {}", plural(*kind, *count))).collect();
     writeln!(out, "  nodes    {}", kinds.join(", "))?;
     writeln!(out, "  content  {} bytes in files", counts.content_bytes)?;
     for fact in facts.details() {
@@ -109,7 +111,10 @@ fn show(out: &mut impl Write, name: &str, facts: &ImageFacts, counts: &Counts) -
         let compression = part.compression.map_or("plain", |compression| compression.name());
         let within = part.within.map(|within| format!(" of part {within}, decompressed")).unwrap_or_default();
         write!(out, "  part {at:<3} {compression}, {} bytes at byte {}{within}", part.len, part.offset)?;
-        writeln!(out, ", {} decompressed, {} entries", part.unpacked_len, part.entries)?;
+        if part.compression.is_some() {
+            write!(out, ", {} decompressed", part.unpacked_len)?;
+        }
+        writeln!(out, ", {} entries", part.entries)?;
     }
     for skipped in &report.skipped {
         writeln!(out, "  skipped  {skipped}")?;
@@ -121,6 +126,21 @@ fn show(out: &mut impl Write, name: &str, facts: &ImageFacts, counts: &Counts) -
         writeln!(out, "  stopped  {stopped}")?;
     }
     Ok(())
+}
+
+/// The name of a kind of node, for this many of them.
+fn plural(kind: FileType, count: u64) -> &'static str {
+    let (one, more) = match kind {
+        FileType::File => ("file", "files"),
+        FileType::Dir => ("directory", "directories"),
+        FileType::Symlink => ("symlink", "symlinks"),
+        FileType::Char => ("character device", "character devices"),
+        FileType::Block => ("block device", "block devices"),
+        FileType::Fifo => ("fifo", "fifos"),
+        FileType::Socket => ("socket", "sockets"),
+        FileType::Whiteout => ("whiteout", "whiteouts"),
+    };
+    if count == 1 { one } else { more }
 }
 
 fn write_json(out: &mut impl Write, name: &str, facts: &ImageFacts, counts: &Counts) -> io::Result<()> {

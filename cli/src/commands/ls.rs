@@ -2,15 +2,15 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::ExitCode;
 
 use mountless::attr::FileType;
-use mountless::fs::FileSystem;
 use mountless::name::escape;
 use mountless::namespace::Follow;
 
 use crate::failure::Result;
-use crate::image::{OpenArgs, Target};
+use crate::image::{Images, OpenArgs, Target};
 use crate::json::Object;
 use crate::output::{self, Out, Styled};
 use crate::record::{Mode, Moment, Record};
@@ -53,34 +53,44 @@ struct Row {
 
 pub(crate) fn run(args: &Args) -> Result {
     let mut out = output::stdout();
-    let colour = output::colour(&io::stdout());
-    for (at, path) in args.paths.iter().enumerate() {
-        let target = Target::find(path, args.open, Follow::Yes)?;
-        let fs = target.location.fs();
-        let is_dir = target.location.file_type().is_dir();
-        let rows = if is_dir { rows_of(fs, &target, args) } else { one_row(fs, &target) };
-        let rows = rows.map_err(|error| target.failed(&error))?;
-        if args.json {
-            let top = if is_dir { &*target.path } else { b"" };
-            write_json(&mut out, top, &rows)?;
-            continue;
-        }
-        if args.paths.len() > 1 && is_dir {
-            writeln!(out, "{}{}:", if at > 0 { "\n" } else { "" }, path.to_string_lossy())?;
-        }
-        if args.long {
-            write_long(&mut out, &rows, colour)?;
+    let mut images = Images::new(args.open);
+    let (mut files, mut dirs) = (Vec::new(), Vec::new());
+    for path in &args.paths {
+        let target = images.find(path, Follow::Yes)?;
+        if target.location.file_type().is_dir() {
+            dirs.push(target);
         } else {
-            for row in &rows {
-                writeln!(out, "{}", name(row, colour))?;
-            }
+            files.push(one_row(&target, args.json).map_err(|error| target.failed(&error))?);
         }
+    }
+    // As in ls(1), what is no directory comes first, as one listing.
+    write(&mut out, b"", &files, args)?;
+    let mut parted = !files.is_empty();
+    for target in &dirs {
+        let rows = rows_of(target, args).map_err(|error| target.failed(&error))?;
+        if args.paths.len() > 1 && !args.json {
+            writeln!(out, "{}{}:", if parted { "\n" } else { "" }, target.shown().to_string_lossy())?;
+            parted = true;
+        }
+        write(&mut out, &target.path, &rows, args)?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn rows_of(fs: &dyn FileSystem, target: &Target, args: &Args) -> mountless::error::Result<Vec<Row>> {
+fn write(out: &mut Out, top: &[u8], rows: &[Row], args: &Args) -> io::Result<()> {
+    let colour = output::colour(&io::stdout());
+    if args.json {
+        write_json(out, top, rows)
+    } else if args.long {
+        write_long(out, rows, colour)
+    } else {
+        rows.iter().try_for_each(|row| writeln!(out, "{}", name(row, colour)))
+    }
+}
+
+fn rows_of(target: &Target, args: &Args) -> mountless::error::Result<Vec<Row>> {
+    let fs = target.location.fs();
     let mut rows = Vec::new();
     for Child { name, node, .. } in children(fs, target.location.node())? {
         if args.all || args.json || !name.starts_with(b".") {
@@ -91,9 +101,11 @@ fn rows_of(fs: &dyn FileSystem, target: &Target, args: &Args) -> mountless::erro
     Ok(rows)
 }
 
-fn one_row(fs: &dyn FileSystem, target: &Target) -> mountless::error::Result<Vec<Row>> {
-    let record = Record::read(fs, target.location.node(), false)?;
-    Ok(vec![Row { name: target.path.as_slice().into(), record }])
+/// A target that is no directory: named as it was given, and in JSON by its path as everything is.
+fn one_row(target: &Target, json: bool) -> mountless::error::Result<Row> {
+    let record = Record::read(target.location.fs(), target.location.node(), false)?;
+    let name = if json { &*target.path } else { target.shown().as_bytes() };
+    Ok(Row { name: name.into(), record })
 }
 
 fn name(row: &Row, colour: bool) -> impl std::fmt::Display {

@@ -1,22 +1,25 @@
 //! `mountless run`.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mountless::Stack;
 use mountless::errno::Errno;
-use mountless::error::Error;
 use mountless::name::escape;
-use mountless::namespace::{MountOptions, Namespace};
+use mountless::namespace::{Follow, MountOptions, Namespace};
 use mountless::open::{Format, ImageRef, open, split_path};
+use mountless::source::{MmapSource, Source as _};
 use mountless_wasi::run::{Cache, Outcome, Output, RunError, RunOptions, Runner, Stdin};
 
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, plainly};
 use crate::image::{OpenArgs, patiently, unreadable};
 use crate::output;
-use crate::size::Size;
+use mountless::size::Size;
 
 /// What timeout(1) ends with.
 const EXIT_TIMEOUT: u8 = 124;
@@ -31,12 +34,13 @@ const EXIT_TRAP: u8 = 134;
 /// it ends. Nothing of the host is visible but the volumes, the standard streams and the clocks.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit codes: the program's own; 124 when its time was up; 134 when it trapped; 125 when it was not run at all, because an
+Exit codes: the program's own; 124 when its time was up; 134 when it trapped; 125 when it was not run at all, because an \
 image, the program or the command line is wrong.
 
 Examples:
   mountless run -i base.cpio.gz image:/bin/app.wasm --check
-  mountless run -i base.cpio -i app.cpio --volume ./data:/data:ro --env MODE=test --timeout 30s app.wasm")]
+  mountless run -i base.cpio -i app.cpio --timeout 30s app.wasm ARGUMENT
+  mountless run -i base.cpio --volume ./data:/data:ro --env MODE=test image:/bin/app.wasm")]
 pub(crate) struct Args {
     /// Image of the stack; repeat it for more, the lowest first
     #[arg(short, long = "image", value_name = "IMAGE")]
@@ -115,7 +119,9 @@ fn start(args: Args) -> Result {
     let program = words.next().unwrap_or_default();
     let wasm = read_program(&program, &namespace)?;
     let failed = |error: RunError| program_failed(&program, &error);
-    let runner = Runner::new(&if args.no_cache { Cache::Off } else { Cache::User }).map_err(failed)?;
+    let cache = if args.no_cache { Cache::Off } else { Cache::User };
+    let runner = if args.timeout.is_some() { Runner::new(&cache) } else { Runner::uninterruptible(&cache) };
+    let runner = runner.map_err(failed)?;
     let compiled = patiently("compiling", &program, || runner.compile(&wasm)).map_err(failed)?;
     drop(wasm);
     let memory_max = args.memory.map(|Size(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX));
@@ -184,19 +190,43 @@ fn program_name(program: &str) -> &str {
     path_in_stack(program).unwrap_or_else(|| program.rsplit('/').next().unwrap_or(program))
 }
 
-fn read_program(program: &str, namespace: &Namespace) -> Result<Vec<u8>> {
+/// The bytes of the program, where they are already: nothing is copied.
+fn read_program(program: &str, namespace: &Namespace) -> Result<Bytes> {
     let failed =
         |error: &dyn std::fmt::Display| Failure::new(EXIT_FAILED, format!("cannot read program: {program}: {error}"));
     match path_in_stack(program) {
-        Some(path) => namespace.read(path).map_err(|error: Error| match error.errno() {
+        Some(path) => read_in_stack(namespace, path).map_err(|error| match error.errno() {
             Errno::NotFound => failed(&error).next("`mountless find IMAGE` lists what an image holds"),
             _ => failed(&error),
         }),
-        None => std::fs::read(program).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => failed(&error).next("a program inside the stack is written image:/PATH"),
-            _ => failed(&error),
+        None => read_on_host(program).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                failed(&plainly(&error)).next("a program inside the stack is written image:/PATH")
+            }
+            _ => failed(&plainly(&error)),
         }),
     }
+}
+
+fn read_in_stack(namespace: &Namespace, path: &str) -> mountless::Result<Bytes> {
+    let at = namespace.locate(path, Follow::Yes)?;
+    let size = usize::try_from(at.fs().attr(at.node())?.size).map_err(|_| Errno::FileTooBig)?;
+    let whole = at.fs().read_shared(at.node(), 0, size)?;
+    // It may be short, where a file is in pieces.
+    if whole.len() == size { Ok(whole) } else { Ok(namespace.read(path)?.into()) }
+}
+
+fn read_on_host(path: &str) -> io::Result<Bytes> {
+    let mut file = File::open(path)?;
+    if file.metadata()?.is_file()
+        && let Ok(source) = MmapSource::new(&file)
+    {
+        return Ok(source.bytes_at(0..source.len())?);
+    }
+    // A pipe, for example.
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes.into())
 }
 
 fn program_failed(program: &str, error: &RunError) -> Failure {

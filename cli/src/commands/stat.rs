@@ -4,12 +4,12 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use mountless::attr::Attr;
+use mountless::attr::{Attr, FileType};
 use mountless::name::escape;
 use mountless::namespace::Follow;
 
 use crate::failure::Result;
-use crate::image::{OpenArgs, Target};
+use crate::image::{Images, OpenArgs};
 use crate::json::Object;
 use crate::output;
 use crate::record::{Mode, Moment, Record};
@@ -40,8 +40,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result {
     let mut out = output::stdout();
+    let mut images = Images::new(args.open);
     for node in &args.nodes {
-        let target = Target::find(node, args.open, if args.follow { Follow::Yes } else { Follow::No })?;
+        let target = images.find(node, if args.follow { Follow::Yes } else { Follow::No })?;
         let at = &target.location;
         let record = Record::read(at.fs(), at.node(), false).map_err(|error| target.failed(&error))?;
         if args.json {
@@ -65,7 +66,7 @@ fn show(out: &mut impl Write, path: &[u8], record: &Record) -> io::Result<()> {
     if let Some(target) = &record.target {
         writeln!(out, "  target    {}", escape(target))?;
     }
-    if file_type.word() == "file" {
+    if file_type == FileType::File {
         writeln!(out, "  size      {size} bytes, {allocated} stored")?;
     }
     if let Some(device) = rdev {
@@ -75,5 +76,9 @@ fn show(out: &mut impl Write, path: &[u8], record: &Record) -> io::Result<()> {
     writeln!(out, "  owner     {uid}:{gid}{}", unless(recorded.owner))?;
     writeln!(out, "  modified  {}{}", Moment(mtime), unless(recorded.mtime))?;
     writeln!(out, "  links     {nlink}")?;
-    writeln!(out, "  node      {ino}")
+    writeln!(out, "  node      {ino}")?;
+    for (name, value) in &record.xattrs {
+        writeln!(out, "  xattr     {} = {}", escape(name), escape(value))?;
+    }
+    Ok(())
 }

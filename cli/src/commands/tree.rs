@@ -11,7 +11,7 @@ use mountless::name::escape;
 use mountless::namespace::Follow;
 
 use crate::failure::Result;
-use crate::image::{OpenArgs, Target};
+use crate::image::{Images, OpenArgs, Target};
 use crate::json::Object;
 use crate::output::{self, Styled};
 use crate::record::Record;
@@ -20,20 +20,20 @@ use crate::walk::{Child, children};
 /// Draws a tree, with the sizes of files
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-With --json it is one object, with the fields that `mountless find --json` has and, for directories, `entries`.
+With --json it is one object a tree, with the fields that `mountless find --json` has and, for directories, `entries`.
 
 Example:
   mountless tree --depth 2 base.cpio.gz:/etc")]
 pub(crate) struct Args {
-    /// Image, or directory in it
-    #[arg(value_name = "IMAGE[:/PATH]")]
-    image: OsString,
+    /// Images, or directories in them
+    #[arg(required = true, value_name = "IMAGE[:/PATH]")]
+    images: Vec<OsString>,
 
     /// Shows only this many levels below the top
     #[arg(short = 'L', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     depth: Option<u32>,
 
-    /// Prints one JSON object
+    /// Prints one JSON object a line: a whole tree
     #[arg(long)]
     json: bool,
 
@@ -42,11 +42,17 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result {
-    let target = Target::find(&args.image, args.open, Follow::Yes)?;
     let mut out = output::stdout();
-    if args.json {
-        write_json(&mut out, &target, args.depth)?;
-    } else {
+    let mut images = Images::new(args.open);
+    for (at, image) in args.images.iter().enumerate() {
+        let target = images.find(image, Follow::Yes)?;
+        if args.json {
+            write_json(&mut out, &target, args.depth)?;
+            continue;
+        }
+        if args.images.len() > 1 {
+            writeln!(out, "{}{}:", if at > 0 { "\n" } else { "" }, target.shown().to_string_lossy())?;
+        }
         draw(&mut out, &target, args.depth)?;
     }
     out.flush()?;

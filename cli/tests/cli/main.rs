@@ -3,6 +3,8 @@
 //! Here and not in `tests/`, because only a package's own tests have its binary built before them.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod broken;
 mod inspect;
 mod run;
 mod sandbox;
+mod volumes;

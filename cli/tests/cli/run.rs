@@ -16,7 +16,7 @@ fn wasm(name: &str) -> String {
 fn the_demo_runs_as_the_readme_says() {
     let demo = xtask::demo::path();
     let built = xtask::demo::build().unwrap();
-    assert!(fs::read(&demo).unwrap() == built, "run `cargo xtask demo`: the image differs from its sources");
+    assert!(fs::read(&demo).unwrap() == built, "run `cargo xtask demo-image`: the image differs from its sources");
     let done = Sandbox::new().run(["run", "-i", demo.to_str().unwrap(), "image:/bin/demo.wasm"]);
     assert_snapshot!(done.shown(), @"
     / holds: bin etc tmp
@@ -169,11 +169,11 @@ fn what_cannot_be_run_says_why_with_125() {
         shown += "\n";
     }
     assert_snapshot!(shown, @r##"
-    mountless: cannot read image: IN/missing: No such file or directory (os error 2)
+    mountless: cannot read image: IN/missing: no such file or directory
       next: check the name; `-` reads standard input
 
-    mountless: cannot read image: IN/cut.cpio.gz: damaged gzip data at byte 378: the stream ends too early, inside its data; open it as Linux does to see what it would boot with
-      next: compare the file with its source; --as-linux opens it that way
+    mountless: cannot read image: IN/cut.cpio.gz: damaged gzip data at byte 378: the stream ends too early, inside its data
+      next: compare the file with its source; --as-linux shows what Linux would boot with
 
     mountless: cannot read image: IN/text: no known format begins with "#!/bin/s" (byte 0); expected cpio, or something compressed with it inside
       next: `mountless --help` names what can be read
@@ -181,7 +181,7 @@ fn what_cannot_be_run_says_why_with_125() {
     mountless: cannot read program: image:/bin/nothing.wasm: no such file or directory
       next: `mountless find IMAGE` lists what an image holds
 
-    mountless: cannot read program: IN/missing: No such file or directory (os error 2)
+    mountless: cannot read program: IN/missing: no such file or directory
       next: a program inside the stack is written image:/PATH
 
     mountless: cannot run: image:/etc/motd: not a WebAssembly module: it starts with the bytes 48 65 6c 6c, not with 00 61 73 6d
@@ -190,8 +190,8 @@ fn what_cannot_be_run_says_why_with_125() {
 
     mountless: cannot read program: image:/bin: is a directory
 
-    mountless: cannot read image: IN/good.cpio.gz: more than 1024 bytes when decompressed; raise the limit if you trust the image
-      next: --max-unpacked SIZE raises it
+    mountless: cannot read image: IN/good.cpio.gz: more than 1024 bytes when decompressed
+      next: --max-unpacked SIZE raises the limit, if you trust the image
 
     mountless: cannot run: image:/bin/demo.wasm: preopen ".": /nowhere: no such file or directory
       next: --workdir takes a directory of the stack
@@ -199,7 +199,7 @@ fn what_cannot_be_run_says_why_with_125() {
     mountless: cannot mount volume: /etc/motd: file exists
       next: a volume's path must be a directory, or free, and below the root
 
-    mountless: cannot read image: IN/missing: No such file or directory (os error 2)
+    mountless: cannot read image: IN/missing: no such file or directory
       next: check the name; `-` reads standard input
 
     error: invalid value 'data' for '--volume <SRC:/PATH[:ro]>': a volume is SRC:/PATH or SRC:/PATH:ro, with an absolute path

@@ -58,11 +58,17 @@ impl Sandbox {
         self.file(name, archive::pack(dir.path()))
     }
 
-    /// The command, in the empty directory and without an environment but for the cache of compiled programs.
+    /// The command, in the empty directory, which is the one for temporary files too, and without an environment but
+    /// for the cache of compiled programs.
     pub(crate) fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mountless"));
         let cache = std::path::absolute(xtask::guests::dir().join("cache")).unwrap();
-        command.env_clear().env("XDG_CACHE_HOME", cache).current_dir(self.here.path()).args(arguments);
+        command
+            .env_clear()
+            .env("XDG_CACHE_HOME", cache)
+            .env("TMPDIR", self.here.path())
+            .current_dir(self.here.path())
+            .args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -51,6 +51,7 @@ pub struct DirBatch {
     max_bytes: usize,
     entry_overhead: usize,
     used_bytes: usize,
+    whiteout_count: usize,
 }
 
 struct Packed {
@@ -76,7 +77,15 @@ impl DirBatch {
     }
 
     const fn new(max_entries: usize, max_bytes: usize, entry_overhead: usize) -> Self {
-        Self { names: Vec::new(), entries: Vec::new(), max_entries, max_bytes, entry_overhead, used_bytes: 0 }
+        Self {
+            names: Vec::new(),
+            entries: Vec::new(),
+            max_entries,
+            max_bytes,
+            entry_overhead,
+            used_bytes: 0,
+            whiteout_count: 0,
+        }
     }
 
     /// Empties it and sets a new limit in bytes, keeping its memory.
@@ -90,20 +99,24 @@ impl DirBatch {
         self.names.clear();
         self.entries.clear();
         self.used_bytes = 0;
+        self.whiteout_count = 0;
     }
 
     /// Whether [`push`](Self::push) would refuse. An empty batch takes at least one entry.
+    #[inline]
     #[must_use]
     pub fn is_full(&self) -> bool {
         !self.entries.is_empty() && (self.entries.len() >= self.max_entries || self.used_bytes >= self.max_bytes)
     }
 
     /// Adds an entry; `false` if the batch is full and the entry was not taken.
+    #[inline]
     pub fn push(&mut self, entry: DirEntry<'_>) -> bool {
         if self.is_full() {
             return false;
         }
         let name = entry.name.as_bytes();
+        self.whiteout_count += usize::from(entry.file_type == FileType::Whiteout);
         self.names.extend_from_slice(name);
         self.used_bytes = self.used_bytes.saturating_add(name.len()).saturating_add(self.entry_overhead);
         self.entries.push(Packed {
@@ -125,19 +138,32 @@ impl DirBatch {
             let Some(packed) = self.entries.get_mut(at) else { break };
             let range = name_start..packed.name_end;
             name_start = packed.name_end;
-            let Some(name) = self.names.get(range.clone()).and_then(|name| Name::new(name).ok()) else { continue };
-            let entry = DirEntry { name, ino: packed.ino, file_type: packed.file_type, cookie: packed.cookie };
+            let Some(name) = self.names.get(range.clone()) else { continue };
+            let entry = DirEntry {
+                name: Name::proven(name),
+                ino: packed.ino,
+                file_type: packed.file_type,
+                cookie: packed.cookie,
+            };
             match edit(&entry) {
                 Some(ino) => {
                     packed.ino = ino;
-                    packed.name_end = kept_end.saturating_add(range.len());
-                    self.names.copy_within(range, kept_end);
-                    kept_end = packed.name_end;
-                    self.entries.swap(kept, at);
+                    // Nothing moves before something is left out.
+                    if kept < at {
+                        packed.name_end = kept_end.saturating_add(range.len());
+                        let name_end = packed.name_end;
+                        self.names.copy_within(range, kept_end);
+                        self.entries.swap(kept, at);
+                        kept_end = name_end;
+                    } else {
+                        kept_end = range.end;
+                    }
                     kept = kept.saturating_add(1);
                 }
                 None => {
-                    self.used_bytes = self.used_bytes.saturating_sub(range.len().saturating_add(self.entry_overhead))
+                    let is_whiteout = packed.file_type == FileType::Whiteout;
+                    self.whiteout_count = self.whiteout_count.saturating_sub(usize::from(is_whiteout));
+                    self.used_bytes = self.used_bytes.saturating_sub(range.len().saturating_add(self.entry_overhead));
                 }
             }
         }
@@ -148,12 +174,11 @@ impl DirBatch {
     /// The entries, in order.
     pub fn iter(&self) -> impl Iterator<Item = DirEntry<'_>> {
         let mut start = 0;
-        self.entries.iter().filter_map(move |packed| {
-            let name = self.names.get(start..packed.name_end)?;
+        self.entries.iter().map(move |packed| {
+            // OK to index: every end was the length of `names` once, and they ascend.
+            let name = Name::proven(&self.names[start..packed.name_end]);
             start = packed.name_end;
-            // Pushed as a `Name`, so this never filters anything out.
-            let name = Name::new(name).ok()?;
-            Some(DirEntry { name, ino: packed.ino, file_type: packed.file_type, cookie: packed.cookie })
+            DirEntry { name, ino: packed.ino, file_type: packed.file_type, cookie: packed.cookie }
         })
     }
 
@@ -161,6 +186,12 @@ impl DirBatch {
     #[must_use]
     pub const fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Count of entries that are whiteouts.
+    #[must_use]
+    pub const fn whiteout_count(&self) -> usize {
+        self.whiteout_count
     }
 
     /// Whether there are none: after a `read_dir` that means the end of the directory.

@@ -52,6 +52,15 @@ impl OpenHow {
 
     /// For writing: created if missing, emptied if not.
     pub const WRITE: Self = Self { read: false, write: true, create: true, truncate: true, ..Self::READ };
+
+    /// # Errors
+    /// `EINVAL` for flags that exclude each other.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.directory && (self.create || self.exclusive || self.truncate) {
+            return Err(Errno::Invalid.into());
+        }
+        Ok(())
+    }
 }
 
 /// A name about to be made, removed or moved: the directory is the walk's.
@@ -118,20 +127,18 @@ impl Namespace {
     }
 
     pub(super) fn open_in(&self, dir: &Location, path: &[u8], how: &OpenHow, scope: Scope) -> Result<Descriptor> {
-        if how.directory && (how.create || how.exclusive || how.truncate) {
-            return Err(Errno::Invalid.into());
-        }
+        how.check()?;
         let mut walk = Walk::new(self, dir, path, scope)?;
+        if !how.create {
+            return Descriptor::open(walk.finish(how.follow)?, how);
+        }
         loop {
             let Last::Name(name) = walk.run()? else {
-                if how.create {
-                    return Err(if how.exclusive { Errno::Exists } else { Errno::IsDir }.into());
-                }
-                return Descriptor::open(walk.into_dir(), how);
+                return Err(if how.exclusive { Errno::Exists } else { Errno::IsDir }.into());
             };
             let name = Name::new(&name)?;
             match walk.lookup(name) {
-                Ok(_) if how.create && how.exclusive => return Err(Errno::Exists.into()),
+                Ok(_) if how.exclusive => return Err(Errno::Exists.into()),
                 Ok(found) if found.file_type == FileType::Symlink => {
                     if how.follow == Follow::No && !walk.must_be_dir() {
                         return Err(Errno::Loop.into());
@@ -139,9 +146,9 @@ impl Namespace {
                     walk.follow(&found)?;
                 }
                 Ok(found) if walk.must_be_dir() && !found.file_type.is_dir() => return Err(Errno::NotDir.into()),
-                Ok(found) if how.create && found.file_type.is_dir() => return Err(Errno::IsDir.into()),
+                Ok(found) if found.file_type.is_dir() => return Err(Errno::IsDir.into()),
                 Ok(found) => return Descriptor::open(Location::new(found), how),
-                Err(error) if error == Errno::NotFound && how.create => {
+                Err(error) if error == Errno::NotFound => {
                     if walk.must_be_dir() {
                         return Err(Errno::IsDir.into());
                     }

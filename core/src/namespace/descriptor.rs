@@ -2,14 +2,15 @@
 
 use core::ops::Range;
 use std::io::SeekFrom;
+use std::sync::OnceLock;
 
 use super::at::OpenHow;
 use super::location::Location;
 use crate::attr::{Attr, Device, FileType, SetAttr};
-use crate::checked::to_u64;
+use crate::checked::{to_u64, to_usize};
 use crate::errno::Errno;
 use crate::error::Result;
-use crate::fs::{Allocate, Cookie, DirBatch, DirEntry, SyncScope, WriteAt, Written};
+use crate::fs::{Allocate, Cookie, DirBatch, DirEntry, Snapshot, SyncScope, WriteAt, Written};
 use crate::limits::FILE_SIZE_MAX;
 
 /// An open file or directory. The position is its own; two opens of one file have two.
@@ -19,6 +20,8 @@ pub struct Descriptor {
     content: Content,
     access: Access,
     position: u64,
+    /// The file's bytes, if they can be had for longer than a call; asked for by the first read.
+    snapshot: OnceLock<Option<Snapshot>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,7 +79,7 @@ impl Descriptor {
             }
         }
         let access = Access { read: how.read, write: how.write, append: how.append };
-        Ok(Self { location, content, access, position: 0 })
+        Ok(Self { location, content, access, position: 0, snapshot: OnceLock::new() })
     }
 
     /// A directory as a descriptor, for preopens.
@@ -159,13 +162,24 @@ impl Descriptor {
             return Err(Errno::BadFd.into());
         }
         match self.content {
-            Content::File => self.location.fs().read_at(self.location.node(), offset, buf),
+            Content::File => self.read_file(offset, buf),
             Content::Dir => Err(Errno::IsDir.into()),
             Content::Null => Ok(0),
             Content::Zero | Content::Full => {
                 buf.fill(0);
                 Ok(buf.len())
             }
+        }
+    }
+
+    #[inline]
+    fn read_file(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let (fs, node) = (self.location.fs(), self.location.node());
+        // Any failure is the read's to report.
+        let snapshot = self.snapshot.get_or_init(|| fs.snapshot(node).ok().flatten());
+        match snapshot.as_ref().and_then(Snapshot::current) {
+            Some(bytes) => Ok(copy_from(bytes, offset, buf)),
+            None => fs.read_at(node, offset, buf),
         }
     }
 
@@ -285,6 +299,16 @@ impl Descriptor {
     pub fn shown<'e>(&self, entry: DirEntry<'e>) -> DirEntry<'e> {
         DirEntry { ino: self.location.unique_ino(entry.ino), ..entry }
     }
+}
+
+/// Copies what there is from `offset` on, and returns the count of bytes.
+#[inline]
+fn copy_from(bytes: &[u8], offset: u64, buf: &mut [u8]) -> usize {
+    let from = to_usize(offset).ok().and_then(|start| bytes.get(start..)).unwrap_or_default();
+    let count = from.len().min(buf.len());
+    // OK to index: at most the length of either.
+    buf[..count].copy_from_slice(&from[..count]);
+    count
 }
 
 impl std::io::Read for Descriptor {

@@ -17,10 +17,12 @@
 //! Everything else is immutable or owned by the caller; filesystems lock for themselves.
 
 mod at;
+mod cache;
 mod descriptor;
 mod ext;
 mod location;
 mod mount;
+mod step;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -28,6 +30,7 @@ mod walk;
 use alloc::sync::Arc;
 
 pub use self::at::OpenHow;
+pub use self::cache::WalkCache;
 pub use self::descriptor::Descriptor;
 pub use self::ext::OwnedEntry;
 pub use self::location::Location;
@@ -57,6 +60,13 @@ impl Namespace {
     #[must_use]
     pub const fn root(&self) -> &Location {
         &self.root
+    }
+
+    /// A number that grows with every change of names and of mounts: what was walked to stays true as long as it stays.
+    /// `None` while a change is running, and where names may change unnoticed.
+    #[must_use]
+    pub fn names_version(&self) -> Option<u64> {
+        self.mounts.names_version(self.root.fs())
     }
 
     /// Puts `fs` over the directory at `path`, hiding what is there until the namespace is dropped.

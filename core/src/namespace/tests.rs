@@ -252,3 +252,30 @@ fn whole_trees_go() {
     assert!(!namespace.exists("dir").unwrap());
     assert_eq!(namespace.read("file").unwrap(), b"content", "what links pointed to stays");
 }
+
+/// A reader that holds the bytes of an image sees what another descriptor writes over them.
+#[test]
+fn what_was_read_from_a_lower_is_not_held_past_copy_up() {
+    use crate::attr::{Device, FileType};
+    use crate::format::cpio::{CpioWriter, NewEntry};
+
+    let archive = {
+        let mut writer = CpioWriter::new(Vec::new());
+        let (file_type, rdev) = (FileType::File, Device::default());
+        let entry = NewEntry { name: b"f", file_type, mode: 0o644, uid: 0, gid: 0, nlink: 1, ino: 1, mtime: 0, rdev };
+        writer.entry(&entry, b"below").unwrap();
+        writer.finish().unwrap()
+    };
+    let source = Arc::new(crate::source::BytesSource::new(archive.into()));
+    let image = crate::open::open_source(source, None, &crate::open::OpenOptions::default()).unwrap();
+    let file = image.fs.lookup(image.fs.root(), crate::name::Name::new(b"f").unwrap()).unwrap();
+    assert!(image.fs.snapshot(file.node).unwrap().is_some(), "the image lies in memory");
+    let namespace = Namespace::new(crate::Stack::from_images(vec![image]).with_memory_upper().unwrap());
+    let mut reader = namespace.open_at(namespace.root(), b"f", &OpenHow::READ).unwrap();
+    let mut buf = [0; 8];
+    assert_eq!((reader.read(&mut buf).unwrap(), &buf[..5]), (5, &b"below"[..]));
+    assert_eq!(reader.read(&mut buf).unwrap(), 0, "the end");
+    let writer = namespace.open_at(namespace.root(), b"f", &OpenHow { write: true, ..OpenHow::READ }).unwrap();
+    assert_eq!(writer.write_at(3, b"ABOVE").unwrap(), 5);
+    assert_eq!((reader.read_at(0, &mut buf).unwrap(), &buf), (8, b"belABOVE"));
+}

@@ -50,6 +50,10 @@ impl Source for BytesSource {
         Ok(())
     }
 
+    fn as_slice(&self) -> Option<&[u8]> {
+        Some(&self.0)
+    }
+
     fn bytes_at(&self, range: Range<u64>) -> Result<Bytes> {
         let range = slice(&self.0, range.start, range.end.saturating_sub(range.start))?;
         Ok(self.0.slice(range))

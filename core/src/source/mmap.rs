@@ -65,6 +65,10 @@ impl Source for MmapSource {
         Ok(())
     }
 
+    fn as_slice(&self) -> Option<&[u8]> {
+        Some(&self.bytes)
+    }
+
     fn bytes_at(&self, range: Range<u64>) -> Result<Bytes> {
         let range = slice(&self.bytes, range.start, range.end.saturating_sub(range.start))?;
         Ok(self.bytes.slice(range))

@@ -41,6 +41,11 @@ pub trait Source: Debug + Send + Sync + 'static {
     /// what is read.
     fn release(&self, range: Range<u64>);
 
+    /// All bytes at once, if they are in memory or mapped: for readers that jump about, or read with several threads.
+    fn as_slice(&self) -> Option<&[u8]> {
+        None
+    }
+
     /// Whether there are no bytes at all.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -121,6 +126,7 @@ mod tests {
             source.release(0..10);
             assert_eq!(source.bytes_at(6..10).unwrap(), "6789", "{source:?}");
             assert_eq!(source.bytes_at(10..10).unwrap(), "", "{source:?}");
+            assert!(source.as_slice().is_none_or(|bytes| bytes == b"0123456789"), "{source:?}");
             for (offset, len) in [(7, 4), (10, 1), (11, 0), (u64::MAX, 4)] {
                 let mut buf = vec![0; len];
                 assert_eq!(source.read_exact_at(offset, &mut buf).unwrap_err(), Errno::Invalid, "{source:?}");

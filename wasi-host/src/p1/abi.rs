@@ -183,10 +183,8 @@ pub(super) fn iovecs(memory: &[u8], ptr: Ptr, count: u32) -> Result<Iovecs, Errn
     let mut iovecs = Iovecs::new();
     let mut left = u32::MAX;
     let (elements, _) = list.as_chunks::<8>();
-    for &[p0, p1, p2, p3, l0, l1, l2, l3] in elements {
-        let ptr = u32::from_le_bytes([p0, p1, p2, p3]);
-        let len = u32::from_le_bytes([l0, l1, l2, l3]);
-        range(memory, ptr, len)?;
+    for &element in elements {
+        let (ptr, len) = checked_iovec(memory, element)?;
         let len = len.min(left);
         left = left.saturating_sub(len);
         if len > 0 && iovecs.len() < IOVECS_MAX as usize {
@@ -194,6 +192,23 @@ pub(super) fn iovecs(memory: &[u8], ptr: Ptr, count: u32) -> Result<Iovecs, Errn
         }
     }
     Ok(iovecs)
+}
+
+/// The only element of a scatter-gather list.
+///
+/// # Errors
+/// `EFAULT`.
+#[inline]
+pub(super) fn iovec(memory: &[u8], ptr: Ptr) -> Result<(Ptr, u32), Errno> {
+    checked_iovec(memory, fixed(memory, ptr)?)
+}
+
+#[inline]
+fn checked_iovec(memory: &[u8], [p0, p1, p2, p3, l0, l1, l2, l3]: [u8; 8]) -> Result<(Ptr, u32), Errno> {
+    let ptr = u32::from_le_bytes([p0, p1, p2, p3]);
+    let len = u32::from_le_bytes([l0, l1, l2, l3]);
+    range(memory, ptr, len)?;
+    Ok((ptr, len))
 }
 
 /// `fdstat`, 24 bytes.

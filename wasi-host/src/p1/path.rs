@@ -63,7 +63,7 @@ impl Process {
         };
         // Before the tree is touched.
         self.table.check_room()?;
-        let node = self.namespace.open_at(dir.location(), path, &how)?;
+        let node = self.walks.open_at(&self.namespace, dir.location(), path, &how)?;
         let handle = if node.file_type().is_dir() { Handle::Dir(node) } else { Handle::File(node) };
         let fd = self.table.insert(Slot::new(handle, flags))?;
         Ok(abi::put_u32(memory, opened, fd)?)
@@ -82,7 +82,7 @@ impl Process {
         abi::range(memory, stat, 64)?;
         let path = abi::text(memory, path, path_len)?;
         let dir = self.table.dir(fd)?;
-        let attr = self.namespace.attr_at(dir.location(), path, follow(lookup)?)?;
+        let attr = self.walks.attr_at(&self.namespace, dir.location(), path, follow(lookup)?)?;
         Ok(abi::put(memory, stat, abi::filestat(&attr))?)
     }
 
@@ -117,6 +117,7 @@ impl Process {
     pub fn path_remove_directory(&mut self, memory: &mut [u8], fd: u32, path: Ptr, path_len: u32) -> CallResult {
         let path = abi::text(memory, path, path_len)?;
         let dir = self.table.dir(fd)?;
+        self.walks.clear();
         Ok(self.namespace.remove_dir_at(dir.location(), path)?)
     }
 
@@ -124,6 +125,8 @@ impl Process {
     pub fn path_unlink_file(&mut self, memory: &mut [u8], fd: u32, path: Ptr, path_len: u32) -> CallResult {
         let path = abi::text(memory, path, path_len)?;
         let dir = self.table.dir(fd)?;
+        // What is removed must not be kept by having been walked to.
+        self.walks.clear();
         Ok(self.namespace.unlink_at(dir.location(), path)?)
     }
 
@@ -164,6 +167,7 @@ impl Process {
         let from = abi::text(memory, from, from_len)?;
         let to = abi::text(memory, to, to_len)?;
         let (from_dir, to_dir) = (self.table.dir(from_fd)?, self.table.dir(to_fd)?);
+        self.walks.clear();
         Ok(self.namespace.rename_at(from_dir.location(), from, to_dir.location(), to, RenameMode::Replace)?)
     }
 

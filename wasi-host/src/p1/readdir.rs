@@ -25,16 +25,16 @@ impl Brim<'_> {
     fn push(&mut self, bytes: &[u8]) {
         let count = bytes.len().min(self.left.len());
         let (taken, left) = core::mem::take(&mut self.left).split_at_mut(count);
-        for (to, from) in taken.iter_mut().zip(bytes) {
-            *to = *from;
-        }
+        // OK to index: `count` is at most the length of either.
+        taken.copy_from_slice(&bytes[..count]);
         self.left = left;
     }
 
     fn entry(&mut self, next: u64, ino: u64, file_type: FileType, name: &[u8]) {
         // OK: a name has at most 255 bytes.
         let name_len = u32::try_from(name.len()).unwrap_or(0);
-        self.push(&abi::dirent(next, ino, name_len, abi::file_type(file_type)));
+        let header = abi::dirent(next, ino, name_len, abi::file_type(file_type));
+        self.push(&header);
         self.push(name);
     }
 }

@@ -148,7 +148,7 @@ impl TreeBuilder {
     ) -> Outcome {
         let mut place = self.place(path);
         self.clear_way(&mut place, Some(FileType::File));
-        let (node, keeps_data) = match self.link(path, &mut place, link)? {
+        let (node, has_content) = match self.link(path, &mut place, link)? {
             Linked::To(node) => (self.writable_node(path, node)?, size == 0),
             Linked::First => {
                 let content = Content::File { data, size };
@@ -159,7 +159,7 @@ impl TreeBuilder {
                         (node, false)
                     }
                     Place::Named { dir, name, found: None, .. } => {
-                        (self.create(dir, path.bytes.get(name).unwrap_or_default(), content)?, false)
+                        (self.create(dir, path.bytes.get(name).unwrap_or_default(), content)?, true)
                     }
                     Place::Dir(_) => return Err(Stop::Skip(SkipReason::DirectoryInTheWay)),
                 }
@@ -167,7 +167,7 @@ impl TreeBuilder {
         };
         self.note_first(path, link, Some(node));
         if let Some(node) = self.index.node_mut(node) {
-            if !keeps_data {
+            if !has_content {
                 // Linux writes over the old content of a second name without cutting it first, which shows only if the
                 // archive ends inside this data: old bytes would follow the new ones. Here zeros do.
                 node.content = Content::File { data, size };

@@ -10,7 +10,9 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::build::{LinkKey, Meta, PathRef, TreeBuilder};
+use super::heads::Head;
 use super::index::{Content, Index, Stored};
+use super::scouts::{Ahead, Plan, accompany};
 use super::walk::Stop;
 use super::window::Window;
 use super::{ArchiveOptions, ArchiveReport, LimitExceeded, Part, SkipReason, Skipped, Unpack};
@@ -22,15 +24,14 @@ use crate::error::{Corrupt, Error, Result};
 use crate::format::Unsupported;
 use crate::format::compress::{Compression, Fed, GzipMember, deflate_max};
 use crate::format::cpio::{
-    ALIGN, CpioCorrupt, EntryRef, Header, LONGEST_HEAD, Magic, NAME_SIZE_MAX, TARGET_SIZE_MAX, Variant, checksum,
-    cut_at_nul, read_entry,
+    ALIGN, CpioCorrupt, Header, LONGEST_HEAD, Magic, NAME_SIZE_MAX, TARGET_SIZE_MAX, Variant, checksum, cut_at_nul,
 };
 use crate::limits::{ARCHIVE_PARTS_MAX, NESTED_COMPRESSIONS_MAX, SKIPPED_KEPT_MAX};
 use crate::source::{BytesSource, Source};
 
 /// Entries for which memory is reserved at the start: one for each of this many bytes of image, but not too many.
 const BYTES_PER_ENTRY: u64 = 8 << 10;
-const RESERVE_MAX: usize = 16 << 10;
+const RESERVE_MAX: usize = 64 << 10;
 
 /// What replaying an archive gives.
 pub(super) struct Replayed {
@@ -41,6 +42,10 @@ pub(super) struct Replayed {
 
 /// Replays the archive in `source`.
 pub(super) fn replay(source: Arc<dyn Source>, options: &ArchiveOptions) -> Result<Replayed> {
+    replay_by_plan(source, options, &Plan::DEFAULT)
+}
+
+fn replay_by_plan(source: Arc<dyn Source>, options: &ArchiveOptions, plan: &Plan) -> Result<Replayed> {
     let entries = min_len(RESERVE_MAX, source.len() / BYTES_PER_ENTRY);
     let mut builder = TreeBuilder::new(options.defaults, entries);
     let as_linux = options.unpack == Unpack::AsLinux;
@@ -54,7 +59,7 @@ pub(super) fn replay(source: Arc<dyn Source>, options: &ArchiveOptions) -> Resul
         unpacked_left: options.max_unpacked,
         max_unpacked: options.max_unpacked,
     };
-    match replay.run(source) {
+    match accompany(&*Arc::clone(&source), plan, |ahead| replay.run(source, ahead)) {
         Ok(()) => {}
         Err(Broken::Stopped(error)) if as_linux => replay.report.stopped = Some(error),
         Err(Broken::Stopped(error) | Broken::Failed(error)) => return Err(error),
@@ -85,8 +90,10 @@ impl From<LimitExceeded> for Broken {
 }
 
 /// The image, or a compressed part of it.
-struct Frame {
+struct Frame<'a> {
     window: Window,
+    /// Heads of entries that were found ahead, in an image.
+    ahead: Option<Ahead<'a>>,
     /// Number of the source in the tree.
     source: u32,
     /// Where the replay stands.
@@ -105,6 +112,13 @@ struct Frame {
     behind_entry: bool,
     /// Why the stream ends here, if it was damaged.
     damage: Option<Error>,
+}
+
+impl Frame<'_> {
+    /// Whether the head of an entry where the replay stands was found ahead.
+    fn is_found_ahead(&mut self) -> bool {
+        self.ahead.as_mut().is_some_and(|ahead| ahead.seek(self.at))
+    }
 }
 
 /// What stands next in a frame.
@@ -126,9 +140,10 @@ struct Replay {
 }
 
 impl Replay {
-    fn run(&mut self, source: Arc<dyn Source>) -> Result<(), Broken> {
+    fn run(&mut self, source: Arc<dyn Source>, ahead: Option<Ahead<'_>>) -> Result<(), Broken> {
         let image = Frame {
             window: Window::new(Arc::clone(&source)),
+            ahead,
             source: self.builder.add_source(source),
             at: 0,
             starts: vec![0],
@@ -164,7 +179,7 @@ impl Replay {
     }
 
     /// Replays a frame up to its end, or up to a compressed part in it.
-    fn frame(&mut self, frame: &mut Frame) -> Result<Option<Compression>, Broken> {
+    fn frame(&mut self, frame: &mut Frame<'_>) -> Result<Option<Compression>, Broken> {
         loop {
             match self.next(frame)? {
                 Next::End => return Ok(None),
@@ -175,14 +190,17 @@ impl Replay {
     }
 
     /// Skips zeros and looks at what follows.
-    fn next(&mut self, frame: &mut Frame) -> Result<Next, Broken> {
+    fn next(&mut self, frame: &mut Frame<'_>) -> Result<Next, Broken> {
         let end = frame.window.len();
         if self.as_linux && frame.expects_entry {
             frame.expects_entry = false;
             return Ok(Next::Entry);
         }
         let behind_entry = frame.at;
-        frame.at = frame.window.skip_zeros(frame.at)?;
+        let found_ahead = frame.is_found_ahead();
+        if !found_ahead {
+            frame.at = frame.window.skip_zeros(frame.at)?;
+        }
         if frame.at >= end {
             return Ok(Next::End);
         }
@@ -192,6 +210,9 @@ impl Replay {
             frame.base = start;
         }
         let past = frame.at.saturating_sub(frame.base) % ALIGN;
+        if past == 0 && found_ahead {
+            return Ok(Next::Entry);
+        }
         let at = frame.at;
         let head = frame.window.at(at, LONGEST_HEAD)?;
         if past == 0 && head.first() == Some(&b'0') {
@@ -225,19 +246,24 @@ impl Replay {
     }
 
     /// Replays the entry at `frame.at` and moves behind it.
-    fn entry(&mut self, frame: &mut Frame) -> Result<(), Broken> {
+    fn entry(&mut self, frame: &mut Frame<'_>) -> Result<(), Broken> {
         let at = frame.at;
         let available = frame.window.len().saturating_sub(at);
-        let head = frame.window.at(at, LONGEST_HEAD)?;
-        let magic = Magic::detect(head);
-        if !self.as_linux && magic == Some(Magic::Odc) {
-            return Err(Broken::Failed(Unsupported { format: Magic::Odc.name(), offset: at }.into()));
-        }
-        let entry = match read_entry(head) {
-            Ok(entry) => entry,
-            Err(CpioCorrupt::HeaderBeyondEnd { .. }) if self.as_linux => return self.cut_off(frame),
-            Err(corrupt) => return Err(damaged(at, corrupt)),
+        let head = match frame.ahead.as_ref().and_then(|ahead| ahead.get(at)) {
+            Some(head) => head,
+            None => {
+                let window = frame.window.at(at, LONGEST_HEAD)?;
+                if !self.as_linux && Magic::detect(window) == Some(Magic::Odc) {
+                    return Err(Broken::Failed(Unsupported { format: Magic::Odc.name(), offset: at }.into()));
+                }
+                match Head::read(window) {
+                    Ok(head) => head,
+                    Err(CpioCorrupt::HeaderBeyondEnd { .. }) if self.as_linux => return self.cut_off(frame),
+                    Err(corrupt) => return Err(damaged(at, corrupt)),
+                }
+            }
         };
+        let entry = head.entry;
         let header = entry.header;
         if !self.as_linux {
             entry.check_complete(available).map_err(|corrupt| damaged(at, corrupt))?;
@@ -259,7 +285,7 @@ impl Replay {
                     self.report.trailers = self.report.trailers.saturating_add(1);
                     return self.advance(frame, &header);
                 }
-                self.node(frame.source, at, available, &entry, head)
+                self.node(frame.source, at, available, &head)
             }
         };
         self.report.entries = self.report.entries.saturating_add(1);
@@ -283,7 +309,8 @@ impl Replay {
     }
 
     /// Makes the node that an entry describes.
-    fn node(&mut self, source: u32, at: u64, available: u64, entry: &EntryRef<'_>, head: &[u8]) -> Result<(), Stop> {
+    fn node(&mut self, source: u32, at: u64, available: u64, head: &Head<'_>) -> Result<(), Stop> {
+        let Head { entry, target } = head;
         let header = &entry.header;
         let Some(file_type) = header.file_type() else {
             return Err(Stop::Skip(SkipReason::UnknownType { mode: header.mode & 0xffff }));
@@ -312,7 +339,6 @@ impl Replay {
             }
             FileType::Dir => return self.builder.dir(path, &meta),
             FileType::Symlink => {
-                let target = to_usize(data_offset).ok().and_then(|start| head.get(start..)).unwrap_or_default();
                 let target = target.get(..min_len(target.len(), data_len)).unwrap_or_default();
                 let len = to_u64(cut_at_nul(target).len());
                 return self.builder.symlink(path, &meta, stored(data_offset, len));
@@ -327,7 +353,7 @@ impl Replay {
     }
 
     /// Checks the sum of a file's data, if all of it is there.
-    fn verify(&mut self, frame: &mut Frame, header: &Header) -> Result<(), Broken> {
+    fn verify(&mut self, frame: &mut Frame<'_>, header: &Header) -> Result<(), Broken> {
         let mut at = frame.at.saturating_add(header.data_offset());
         let end = frame.at.saturating_add(header.data_end());
         if end > frame.window.len() {
@@ -347,7 +373,7 @@ impl Replay {
     }
 
     /// Moves behind an entry. The padding behind the last one may be missing, or be cut short by the next member.
-    fn advance(&mut self, frame: &mut Frame, header: &Header) -> Result<(), Broken> {
+    fn advance(&mut self, frame: &mut Frame<'_>, header: &Header) -> Result<(), Broken> {
         let end = frame.window.len();
         let content_end = frame.at.saturating_add(header.content_end());
         let next = frame.at.saturating_add(header.entry_len());
@@ -367,7 +393,7 @@ impl Replay {
     }
 
     /// Linux, where a part ends inside an entry: an image may, a compressed stream may not.
-    fn cut_off(&mut self, frame: &mut Frame) -> Result<(), Broken> {
+    fn cut_off(&mut self, frame: &mut Frame<'_>) -> Result<(), Broken> {
         let at = core::mem::replace(&mut frame.at, frame.window.len());
         match (frame.packed, frame.damage.take()) {
             (None, _) => Ok(()),
@@ -377,7 +403,7 @@ impl Replay {
     }
 
     /// Decompresses the part at `frame.at` and moves behind it.
-    fn unpack(&mut self, frame: &mut Frame, compression: Compression) -> Result<Frame, Broken> {
+    fn unpack(&mut self, frame: &mut Frame<'_>, compression: Compression) -> Result<Frame<'static>, Broken> {
         let offset = frame.at;
         let unpacked = match compression {
             Compression::Gzip => self.gunzip(frame)?,
@@ -405,6 +431,7 @@ impl Replay {
         let source: Arc<dyn Source> = Arc::new(BytesSource::new(unpacked.bytes));
         Ok(Frame {
             window: Window::new(Arc::clone(&source)),
+            ahead: None,
             source: self.builder.add_source(source),
             at: 0,
             starts: unpacked.starts,
@@ -418,7 +445,7 @@ impl Replay {
     }
 
     /// Decompresses a gzip stream: all members that follow each other directly, as gzip does, or, as Linux, one.
-    fn gunzip(&mut self, frame: &mut Frame) -> Result<Unpacked, Broken> {
+    fn gunzip(&mut self, frame: &mut Frame<'_>) -> Result<Unpacked, Broken> {
         let limit = to_usize(self.unpacked_left).unwrap_or(usize::MAX - 1);
         let mut out = Vec::new();
         reserve_for_gzip(frame, &mut out, limit)?;
@@ -473,7 +500,7 @@ struct Unpacked {
 }
 
 /// A stream that is alone in its image says at its end how long it is: exactly, if it is not lying.
-fn reserve_for_gzip(frame: &mut Frame, out: &mut Vec<u8>, limit: usize) -> Result<()> {
+fn reserve_for_gzip(frame: &mut Frame<'_>, out: &mut Vec<u8>, limit: usize) -> Result<()> {
     let packed = frame.window.len().saturating_sub(frame.at);
     let Some(last) = packed.checked_sub(4) else { return Ok(()) };
     if let Some(len) = frame.window.at(frame.at.saturating_add(last), 4)?.first_chunk::<4>() {

@@ -5,8 +5,10 @@
 
 mod build;
 mod cpio;
+mod heads;
 mod index;
 mod report;
+mod scouts;
 mod walk;
 mod window;
 
@@ -24,7 +26,7 @@ use crate::checked::{min_len, to_u64};
 use crate::errno::Errno;
 use crate::error::Result;
 use crate::fs::{
-    Cookie, DirBatch, DirEntry, Entry, Extent, FileSystem, FsInfo, NodeId, WritableFileSystem, shared_zeros,
+    Cookie, DirBatch, DirEntry, Entry, Extent, FileSystem, FsInfo, NodeId, Snapshot, WritableFileSystem, shared_zeros,
 };
 use crate::limits::{READ_SHARED_MAX, UNPACKED_MAX};
 use crate::name::Name;
@@ -179,8 +181,8 @@ impl FileSystem for ArchiveFs {
             let (name, node) = self.index.get(entry).ok_or(Errno::Io)?;
             let file_type = self.index.node(node).ok_or(Errno::Io)?.content.file_type();
             let cookie = Cookie::new(Index::cookie(entry));
-            // OK: names come from the components of paths, which are names.
-            let name = Name::new(name)?;
+            // The components of paths, which are names, are what gets in.
+            let name = Name::proven(name);
             if !batch.push(DirEntry { name, ino: id(node).get(), file_type, cookie }) {
                 break;
             }
@@ -211,6 +213,22 @@ impl FileSystem for ArchiveFs {
         Ok(shared_zeros(len))
     }
 
+    fn snapshot(&self, node: NodeId) -> Result<Option<Snapshot>> {
+        let (data, size) = self.file(node)?;
+        if size == 0 {
+            return Ok(Some(Snapshot::fixed(Bytes::new())));
+        }
+        if size != data.len {
+            return Ok(None);
+        }
+        let source = self.source(data)?;
+        // What lies in memory is sliced, not copied.
+        if source.as_slice().is_none() {
+            return Ok(None);
+        }
+        source.bytes_at(data.offset..data.offset.saturating_add(data.len)).map(|bytes| Some(Snapshot::fixed(bytes)))
+    }
+
     fn extent_at(&self, node: NodeId, offset: u64) -> Result<Extent> {
         let (data, size) = self.file(node)?;
         match () {
@@ -228,6 +246,10 @@ impl FileSystem for ArchiveFs {
     fn xattr_names(&self, node: NodeId) -> Result<Vec<Bytes>> {
         self.node(node)?;
         Ok(Vec::new())
+    }
+
+    fn names_version(&self) -> Option<u64> {
+        Some(0)
     }
 
     fn info(&self) -> FsInfo {

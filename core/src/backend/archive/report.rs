@@ -129,7 +129,7 @@ pub enum SkipReason {
 #[non_exhaustive]
 pub enum LimitExceeded {
     /// Decompressed, the image is too long.
-    #[error("more than {max} bytes when decompressed; raise the limit if you trust the image")]
+    #[error("more than {max} bytes when decompressed")]
     Unpacked {
         /// The limit.
         max: u64,

@@ -46,7 +46,9 @@ use crate::attr::{Attr, FileType};
 use crate::checked::{min_len, to_u64};
 use crate::errno::Errno;
 use crate::error::Result;
-use crate::fs::{Cookie, DirBatch, Entry, Extent, FileSystem, FsInfo, NodeId, WritableFileSystem, shared_zeros};
+use crate::fs::{
+    Cookie, DirBatch, Entry, Extent, FileSystem, FsInfo, NodeId, Snapshot, WritableFileSystem, shared_zeros,
+};
 use crate::limits::{FILE_SIZE_MAX, READ_SHARED_MAX};
 use crate::name::Name;
 
@@ -234,6 +236,14 @@ impl FileSystem for HostFs {
         Ok(buf.into())
     }
 
+    fn snapshot(&self, node: NodeId) -> Result<Option<Snapshot>> {
+        match self.table.node(node)?.file_type {
+            FileType::File => Ok(None),
+            FileType::Dir => Err(Errno::IsDir.into()),
+            _ => Err(Errno::Invalid.into()),
+        }
+    }
+
     fn extent_at(&self, node: NodeId, offset: u64) -> Result<Extent> {
         extent_at(&*self.content(node, false)?, offset)
     }
@@ -250,6 +260,10 @@ impl FileSystem for HostFs {
             Err(error) if error == Errno::NotSupported => Ok(Vec::new()),
             other => other,
         }
+    }
+
+    fn names_version(&self) -> Option<u64> {
+        None
     }
 
     fn info(&self) -> FsInfo {

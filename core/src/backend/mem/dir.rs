@@ -90,8 +90,7 @@ impl Entries {
     pub(super) fn list(&self, from: Cookie, batch: &mut DirBatch) -> Result<()> {
         for (&serial, listed) in self.by_serial.range((Bound::Excluded(from.get()), Bound::Unbounded)) {
             let entry = DirEntry {
-                // Never fails: only proven names get in.
-                name: Name::new(&listed.name)?,
+                name: Name::proven(&listed.name),
                 ino: listed.target.node.get(),
                 file_type: listed.target.file_type,
                 cookie: Cookie::new(serial),

@@ -15,14 +15,13 @@
 mod data;
 mod dir;
 mod quota;
-#[cfg(test)]
-mod testing;
 mod tree;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
@@ -35,8 +34,8 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::errno::Errno;
 use crate::error::Result;
 use crate::fs::{
-    Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FsInfo, NewKind, NewNode, NodeId, RenameMode, SyncScope,
-    WritableFileSystem, WriteAt, Written, XattrMode,
+    Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FsInfo, NewKind, NewNode, NodeId, RenameMode, Snapshot,
+    SyncScope, WritableFileSystem, WriteAt, Written, XattrMode,
 };
 use crate::limits::{NAME_MAX, XATTR_VALUE_MAX, XATTRS_TOTAL_MAX};
 use crate::name::Name;
@@ -116,7 +115,12 @@ impl MemOptions {
         let limits = Limits { bytes: Quota::new(self.max_bytes), nodes: Quota::new(self.max_nodes) };
         // The root is there even if the limit is 0.
         let _ = limits.nodes.charge(1);
-        MemFs { tree: RwLock::new(Tree::new(&root, self.clock.now())), limits, clock: self.clock }
+        MemFs {
+            tree: RwLock::new(Tree::new(&root, self.clock.now())),
+            limits,
+            clock: self.clock,
+            names_version: AtomicU64::new(0),
+        }
     }
 }
 
@@ -125,6 +129,8 @@ pub struct MemFs {
     tree: RwLock<Tree>,
     limits: Limits,
     clock: Arc<dyn Clock>,
+    /// See [`FileSystem::names_version`]; counted up under the tree's write lock, before the change.
+    names_version: AtomicU64,
 }
 
 impl MemFs {
@@ -142,10 +148,17 @@ impl MemFs {
         self.tree.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The tree, for changing names.
+    fn names_mut(&self) -> RwLockWriteGuard<'_, Tree> {
+        let tree = self.tree_mut();
+        self.names_version.fetch_add(1, Ordering::Release);
+        tree
+    }
+
     /// Runs `change` on the tree under its write lock, and drops what it removed afterwards.
     fn change(&self, change: impl FnOnce(&mut Tree, Timestamp) -> Result<tree::Removed>) -> Result<()> {
         let now = self.clock.now();
-        let removed = change(&mut self.tree_mut(), now)?;
+        let removed = change(&mut self.names_mut(), now)?;
         drop(removed);
         Ok(())
     }
@@ -221,6 +234,13 @@ impl FileSystem for MemFs {
         Ok(node.read().file(node.file_type)?.read_shared(offset, len))
     }
 
+    fn snapshot(&self, node: NodeId) -> Result<Option<Snapshot>> {
+        let tree = self.tree();
+        let node = tree.node(node)?;
+        // Written in place, whoever reads: it has to be asked each time.
+        node.read().file(node.file_type).map(|_| None)
+    }
+
     fn extent_at(&self, node: NodeId, offset: u64) -> Result<Extent> {
         let tree = self.tree();
         let node = tree.node(node)?;
@@ -235,6 +255,10 @@ impl FileSystem for MemFs {
 
     fn xattr_names(&self, node: NodeId) -> Result<Vec<Bytes>> {
         Ok(self.tree().node(node)?.read().xattrs.keys().cloned().collect())
+    }
+
+    fn names_version(&self) -> Option<u64> {
+        Some(self.names_version.load(Ordering::Acquire))
     }
 
     fn info(&self) -> FsInfo {
@@ -256,12 +280,12 @@ impl FileSystem for MemFs {
 impl WritableFileSystem for MemFs {
     fn create(&self, dir: NodeId, name: Name<'_>, node: &NewNode<'_>) -> Result<Entry> {
         let now = self.clock.now();
-        self.tree_mut().create(dir, name, node, &self.limits, now)
+        self.names_mut().create(dir, name, node, &self.limits, now)
     }
 
     fn link(&self, node: NodeId, dir: NodeId, name: Name<'_>) -> Result<()> {
         let now = self.clock.now();
-        self.tree_mut().link(node, dir, name, &self.limits, now)
+        self.names_mut().link(node, dir, name, &self.limits, now)
     }
 
     fn unlink(&self, dir: NodeId, name: Name<'_>) -> Result<()> {

@@ -1,11 +1,11 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
 
-use super::testing::Random;
 use super::*;
 use crate::attr::FileType;
 use crate::clock::ManualClock;
 use crate::fs::FileSystemExt;
+use crate::testing::Random;
 
 fn name(bytes: &[u8]) -> Name<'_> {
     Name::new(bytes).unwrap()

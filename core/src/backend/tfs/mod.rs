@@ -39,9 +39,9 @@ pub use self::report::{Part, TfsReport};
 use self::tree::Tree;
 pub use self::volume::{NewVolume, TfsVolume};
 use crate::attr::{Attr, Defaults};
-use crate::checked::to_u64;
+use crate::checked::{to_u64, to_usize};
 use crate::error::Result;
-use crate::fs::{Cookie, DirBatch, Entry, Extent, FileSystem, FsInfo, NodeId, WritableFileSystem};
+use crate::fs::{Cookie, DirBatch, Entry, Extent, FileSystem, FsInfo, NodeId, Snapshot, WritableFileSystem};
 use crate::name::Name;
 use crate::source::Source;
 
@@ -176,6 +176,13 @@ impl FileSystem for TfsFs {
         self.tree.read_shared(&self.source, node, offset, len)
     }
 
+    fn snapshot(&self, node: NodeId) -> Result<Option<Snapshot>> {
+        let size = if self.source.as_slice().is_some() { self.tree.attr(node)?.size } else { 0 };
+        // Asked even where it cannot be had, for the errors of nodes without content.
+        let run = self.read_shared(node, 0, to_usize(size).unwrap_or(usize::MAX))?;
+        Ok((to_u64(run.len()) == size && size > 0).then(|| Snapshot::fixed(run)))
+    }
+
     fn extent_at(&self, node: NodeId, offset: u64) -> Result<Extent> {
         self.tree.extent_at(node, offset)
     }
@@ -186,6 +193,10 @@ impl FileSystem for TfsFs {
 
     fn xattr_names(&self, node: NodeId) -> Result<Vec<Bytes>> {
         self.tree.xattr_names(node)
+    }
+
+    fn names_version(&self) -> Option<u64> {
+        Some(0)
     }
 
     fn info(&self) -> FsInfo {

@@ -27,7 +27,7 @@ use crate::format::tfs::{
     EXTENSION_SECTORS, FrameWriter, LABEL_MAX, Link, RecordWriter, SECTOR, Uuid, Volume, extension_start,
 };
 use crate::fs::{
-    Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FsInfo, NewNode, NodeId, RenameMode, SyncScope,
+    Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FsInfo, NewNode, NodeId, RenameMode, Snapshot, SyncScope,
     WritableFileSystem, WriteAt, Written, XattrMode,
 };
 use crate::limits::{FILE_SIZE_MAX, NAME_MAX, XATTR_VALUE_MAX, XATTRS_TOTAL_MAX};
@@ -218,6 +218,11 @@ impl FileSystem for TfsVolume {
         state.tree.read_shared(&state.source, node, offset, len)
     }
 
+    fn snapshot(&self, node: NodeId) -> Result<Option<Snapshot>> {
+        // May change at any time.
+        self.read().tree.file(node).map(|_| None)
+    }
+
     fn extent_at(&self, node: NodeId, offset: u64) -> Result<Extent> {
         self.read().tree.extent_at(node, offset)
     }
@@ -228,6 +233,10 @@ impl FileSystem for TfsVolume {
 
     fn xattr_names(&self, node: NodeId) -> Result<Vec<Bytes>> {
         self.read().tree.xattr_names(node)
+    }
+
+    fn names_version(&self) -> Option<u64> {
+        None
     }
 
     fn info(&self) -> FsInfo {
@@ -307,7 +316,7 @@ impl WritableFileSystem for TfsVolume {
         self.change(|state, now| {
             let slot = state.tree.slot(id)?;
             let is_dir = matches!(state.tree.at(slot)?.body, Body::Dir(_));
-            if changes.ctime.is_some() || (changes.opaque == Some(true) && !is_dir) {
+            if changes.opaque == Some(true) && !is_dir {
                 return Err(Errno::NotSupported.into());
             }
             if *changes == SetAttr::default() {
@@ -331,7 +340,10 @@ impl WritableFileSystem for TfsVolume {
                 node.atime = changes.atime.map_or(node.atime, |set| Time::from(time(set)));
             }
             state.set_meta(slot, changes)?;
-            state.changed(slot, now);
+            match changes.ctime {
+                Some(time) => state.given_ctime(slot, Some(Time::from(time)))?,
+                None => state.changed(slot, now)?,
+            }
             state.attr(id)
         })
     }
@@ -390,7 +402,7 @@ impl WritableFileSystem for TfsVolume {
             if names > 0 {
                 state.log.set_string(tuple, &state.tree.symbols, key, value);
             }
-            state.changed(slot, now);
+            state.changed(slot, now)?;
             Ok(())
         })
     }
@@ -407,7 +419,7 @@ impl WritableFileSystem for TfsVolume {
             if names > 0 {
                 state.log.delete(tuple, &state.tree.symbols, key);
             }
-            state.changed(slot, now);
+            state.changed(slot, now)?;
             Ok(())
         })
     }

@@ -17,6 +17,7 @@ use crate::fs::{
     Allocate, Entry, FileSystemExt, NewKind, NewNode, NodeId, NodeRef, RenameMode, SyncScope, WritableFileSystem,
     WriteAt, Written, XattrMode,
 };
+use crate::limits::FILE_SIZE_MAX;
 use crate::name::Name;
 
 /// What the upper layer has under a name.
@@ -193,6 +194,15 @@ impl Overlay {
     }
 }
 
+/// Refuses nodes without content before they are copied up for nothing.
+fn has_content(node: &Node) -> Result<()> {
+    match node.file_type {
+        FileType::File => Ok(()),
+        FileType::Dir => Err(Errno::IsDir.into()),
+        _ => Err(Errno::Invalid.into()),
+    }
+}
+
 impl WritableFileSystem for Overlay {
     fn create(&self, dir: NodeId, name: Name<'_>, new: &NewNode<'_>) -> Result<Entry> {
         if new.kind == NewKind::Whiteout {
@@ -278,23 +288,55 @@ impl WritableFileSystem for Overlay {
     }
 
     fn write_at(&self, node: NodeId, at: WriteAt, buf: &[u8]) -> Result<Written> {
+        if buf.is_empty() {
+            let node = self.node(node)?;
+            has_content(&node)?;
+            let end = match at {
+                WriteAt::Offset(offset) => offset,
+                WriteAt::End => self.merged_attr(&node)?.size,
+            };
+            return Ok(Written { count: 0, end });
+        }
         let (upper, inner) = self.target(node)?;
         upper.write_at(inner, at, buf)
     }
 
     fn write_shared(&self, node: NodeId, offset: u64, data: Bytes) -> Result<()> {
+        if data.is_empty() {
+            return has_content(&*self.node(node)?);
+        }
         let (upper, inner) = self.target(node)?;
         upper.write_shared(inner, offset, data)
     }
 
     fn set_attr(&self, node: NodeId, changes: &SetAttr) -> Result<Attr> {
-        let (upper, inner) = self.target(node)?;
+        let merged = self.node(node)?;
         // Opaqueness is the overlay's own affair.
-        upper.set_attr(inner, &SetAttr { opaque: None, ..*changes })?;
-        self.merged_attr(&*self.node(node)?)
+        if changes.opaque == Some(true) {
+            return Err(Errno::NotSupported.into());
+        }
+        if let Some(size) = changes.size {
+            has_content(&merged)?;
+            if size > FILE_SIZE_MAX {
+                return Err(Errno::FileTooBig.into());
+            }
+        }
+        let changes = SetAttr { opaque: None, ..*changes };
+        if changes != SetAttr::default() {
+            let (upper, inner) = self.target(node)?;
+            upper.set_attr(inner, &changes)?;
+        }
+        self.merged_attr(&merged)
     }
 
     fn allocate(&self, node: NodeId, what: Allocate, range: Range<u64>) -> Result<()> {
+        has_content(&*self.node(node)?)?;
+        if range.is_empty() {
+            return Err(Errno::Invalid.into());
+        }
+        if what != Allocate::PunchHole && range.end > FILE_SIZE_MAX {
+            return Err(Errno::FileTooBig.into());
+        }
         let (upper, inner) = self.target(node)?;
         upper.allocate(inner, what, range)
     }

@@ -8,11 +8,11 @@ use alloc::vec::Vec;
 
 use super::merge::lookup_in;
 use super::table::{Dentry, Node};
-use super::{Changing, Overlay, Upper, copied_attributes};
+use super::{Changing, Overlay, Upper, copied_attributes, copy_xattrs};
 use crate::attr::{Attr, FileType, SetAttr, SetTime};
 use crate::errno::Errno;
 use crate::error::Result;
-use crate::fs::{Extent, FileSystem, NewKind, NewNode, NodeId, NodeRef, RenameMode, WritableFileSystem, XattrMode};
+use crate::fs::{Extent, FileSystem, NewKind, NewNode, NodeId, NodeRef, RenameMode, WritableFileSystem};
 use crate::limits::READ_SHARED_MAX;
 use crate::name::Name;
 
@@ -182,9 +182,7 @@ fn copy_node<'u>(upper: &'u Upper, lower: &NodeRef, attr: &Attr) -> Result<Draft
     if attr.file_type == FileType::File {
         share_content(&**from, lower.node(), attr.size, to, node)?;
     }
-    for name in from.xattr_names(lower.node())? {
-        to.set_xattr(node, &name, &from.xattr(lower.node(), &name)?, XattrMode::Set)?;
-    }
+    copy_xattrs(lower, to, node)?;
     to.set_attr(node, &copied_attributes(attr))?;
     Ok(draft)
 }

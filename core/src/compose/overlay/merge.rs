@@ -77,7 +77,7 @@ impl Overlay {
 
     /// `node` again, now that it was found as `name` in `dir`; that name serves copy-up if no other does.
     fn placed(&self, node: Arc<Node>, dir: &Arc<Node>, name: Name<'_>) -> Arc<Node> {
-        if node.upper().is_none() && node.dentry().is_none() {
+        if node.upper().is_none() && !node.has_dentry() {
             node.set_dentry(Some(Dentry { dir: Arc::clone(dir), name: name.as_bytes().into() }));
         }
         node
@@ -107,7 +107,7 @@ impl Overlay {
         self.with_list(dir, |list| {
             let after = from.get().saturating_add(1);
             for (&serial, listed) in list.by_serial.range(after..) {
-                let Ok(name) = Name::new(&listed.name) else { continue };
+                let name = Name::proven(&listed.name);
                 let (ino, file_type) = (listed.ino, listed.file_type);
                 if !batch.push(DirEntry { name, ino, file_type, cookie: Cookie::new(serial) }) {
                     break;
@@ -117,7 +117,7 @@ impl Overlay {
     }
 
     /// The layer that alone makes up `dir`, with its number.
-    fn only_layer<'n>(&self, dir: &'n Node) -> Option<(u64, &'n NodeRef)> {
+    pub(super) fn only_layer<'n>(&self, dir: &'n Node) -> Option<(u64, &'n NodeRef)> {
         match (dir.upper_ref(), &*dir.lowers) {
             (Some(upper), []) => Some((self.lower_count, upper)),
             (None, [lower]) => Some((lower.layer, &lower.node)),
@@ -136,11 +136,15 @@ impl Overlay {
     ) -> Result<()> {
         let ask = dir.upper_ref().is_some() && dir.has_migrants();
         loop {
-            let start = batch.len();
+            let (start, whiteouts) = (batch.len(), batch.whiteout_count());
             inner.fs().read_dir(inner.node(), from, batch)?;
             match batch.last_cookie() {
                 Some(last) if batch.len() > start => from = last,
                 _ => return Ok(()),
+            }
+            // The lowest layer's numbers are the merged ones.
+            if layer == 0 && !ask && batch.whiteout_count() == whiteouts {
+                return Ok(());
             }
             batch.edit_from(start, |entry| match entry.file_type {
                 FileType::Whiteout => None,

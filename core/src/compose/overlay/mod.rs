@@ -42,8 +42,8 @@ use crate::attr::{Attr, FileType, SetAttr, SetTime};
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::fs::{
-    Cookie, DirBatch, Entry, Extent, FileSystem, FileSystemExt, FsInfo, NewKind, NewNode, NodeId, NodeRef,
-    WritableFileSystem,
+    Cookie, DirBatch, Entry, Extent, FileSystem, FileSystemExt, FsInfo, NewKind, NewNode, NodeId, NodeRef, Snapshot,
+    WritableFileSystem, XattrMode,
 };
 use crate::limits::LAYERS_MAX;
 use crate::name::Name;
@@ -57,6 +57,8 @@ pub struct Overlay {
     structure: Structure,
     /// How many lowers; the upper's layer number for `ino`.
     lower_count: u64,
+    /// No layer changes names unnoticed.
+    names_hold: bool,
 }
 
 /// The layer that takes the changes.
@@ -98,6 +100,11 @@ impl Structure {
         let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.changes.fetch_add(1, Ordering::AcqRel);
         Changing { structure: self, _guard: guard }
+    }
+
+    /// The counter, unless a change is running.
+    fn version(&self) -> Option<u64> {
+        Some(self.changes.load(Ordering::Acquire)).filter(|changes| changes.is_multiple_of(2))
     }
 
     /// Runs `read` so that it sees the names as they were at one moment.
@@ -147,6 +154,7 @@ impl Overlay {
             ));
         }
         let lower_count = crate::checked::to_u64(lowers.len());
+        let names_hold = lowers.iter().chain(&upper).all(|fs| fs.names_version().is_some());
         let mut roots: Vec<LowerRef> = Vec::with_capacity(lowers.len());
         // Highest first, as lookups ask them; an opaque root hides the roots below it.
         for (layer, fs) in lowers.into_iter().enumerate().rev() {
@@ -158,19 +166,15 @@ impl Overlay {
                 break;
             }
         }
-        let template = match roots.first() {
-            Some(lower) => Some(lower.node.fs().attr(lower.node.node())?),
-            None => None,
-        };
         let (upper, upper_root) = match upper {
             Some(fs) => {
-                let (upper, root) = Upper::prepare(fs, template.as_ref())?;
+                let (upper, root) = Upper::prepare(fs, roots.first().map(|lower| &lower.node))?;
                 (Some(upper), Some(root))
             }
             None => (None, None),
         };
         let (table, root) = Table::new(upper_root, roots);
-        Ok(Self { table, root, upper, structure: Structure::default(), lower_count })
+        Ok(Self { table, root, upper, structure: Structure::default(), lower_count, names_hold })
     }
 
     fn upper(&self) -> Result<&Upper> {
@@ -193,11 +197,13 @@ impl Overlay {
 }
 
 impl Upper {
-    fn prepare(fs: Arc<dyn FileSystem>, template: Option<&Attr>) -> Result<(Self, NodeRef)> {
+    fn prepare(fs: Arc<dyn FileSystem>, lower_root: Option<&NodeRef>) -> Result<(Self, NodeRef)> {
         let (tree, made) = subdirectory(&fs, b"upper")?;
         let (work, _) = subdirectory(&fs, b"work")?;
-        if let (true, Some(attr)) = (made, template) {
-            fs.writable()?.set_attr(tree.node(), &copied_attributes(attr))?;
+        if let (true, Some(lower)) = (made, lower_root) {
+            let to = fs.writable()?;
+            copy_xattrs(lower, to, tree.node())?;
+            to.set_attr(tree.node(), &copied_attributes(&lower.fs().attr(lower.node())?))?;
         }
         Ok((Self { fs, work, serial: AtomicU64::new(0) }, tree))
     }
@@ -218,7 +224,14 @@ fn subdirectory(fs: &Arc<dyn FileSystem>, name: &[u8]) -> Result<(NodeRef, bool)
     }
 }
 
-/// What makes a copy equal to the original, besides type and content.
+fn copy_xattrs(lower: &NodeRef, to: &dyn WritableFileSystem, node: NodeId) -> Result<()> {
+    for name in lower.fs().xattr_names(lower.node())? {
+        to.set_xattr(node, &name, &lower.fs().xattr(lower.node(), &name)?, XattrMode::Set)?;
+    }
+    Ok(())
+}
+
+/// What makes a copy equal to the original, besides type, content and extended attributes.
 fn copied_attributes(attr: &Attr) -> SetAttr {
     SetAttr {
         mode: Some(attr.mode),
@@ -274,6 +287,18 @@ impl FileSystem for Overlay {
         fs.read_shared(inner, offset, len)
     }
 
+    fn snapshot(&self, node: NodeId) -> Result<Option<Snapshot>> {
+        let node = self.node(node)?;
+        // First, so that a copy-up after this question is noticed.
+        let copied_up = node.copied_up();
+        let (fs, inner) = node.source();
+        let snapshot = fs.snapshot(inner)?;
+        Ok(match copied_up {
+            Some(copied_up) => snapshot.filter(Snapshot::is_fixed).map(|snapshot| snapshot.until(copied_up)),
+            None => snapshot,
+        })
+    }
+
     fn extent_at(&self, node: NodeId, offset: u64) -> Result<Extent> {
         let node = self.node(node)?;
         let (fs, inner) = node.source();
@@ -290,6 +315,10 @@ impl FileSystem for Overlay {
         let node = self.node(node)?;
         let (fs, inner) = node.source();
         fs.xattr_names(inner)
+    }
+
+    fn names_version(&self) -> Option<u64> {
+        self.names_hold.then(|| self.structure.version()).flatten()
     }
 
     fn info(&self) -> FsInfo {
@@ -321,7 +350,11 @@ impl Overlay {
         attr.opaque = false;
         attr.nlink = if node.file_type == FileType::Dir {
             // As Linux overlayfs: counting the subdirectories of a merged directory would mean listing it.
-            u64::from(!node.is_removed())
+            match self.only_layer(node) {
+                _ if node.is_removed() => 0,
+                Some(_) => attr.nlink,
+                None => 1,
+            }
         } else {
             node.nlink(attr.nlink)
         };

@@ -137,7 +137,7 @@ impl Overlay {
             }
         }
         from.0.list_remove(from.1);
-        to.0.list_remove(to.1);
+        // The listing keeps the new name where the replaced node had it: a scan under way meets it once.
         self.lost_name(&target.node, to.0, to.1);
         Ok(())
     }

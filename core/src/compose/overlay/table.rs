@@ -66,6 +66,8 @@ pub(super) struct Node {
 pub(super) struct Place {
     /// One of its names, for copy-up: the directory (referenced) and the name in it.
     pub(super) dentry: Option<Dentry>,
+    /// Set at copy-up, for those who hold the lower's content; made when first asked for.
+    copied_up: Option<Arc<AtomicBool>>,
     /// Its name in `work`, if its upper node has no name in the tree although the merged node has.
     pub(super) parked: Option<Box<[u8]>>,
 }
@@ -175,6 +177,22 @@ impl Node {
         self.has_migrants.store(true, Ordering::Release);
     }
 
+    /// What will be set at copy-up; `None` if there is an upper already.
+    pub(super) fn copied_up(&self) -> Option<Arc<AtomicBool>> {
+        let mut place = self.place();
+        // Under the lock of `set_upper`: either it finds the flag, or this finds the upper.
+        self.upper.get().is_none().then(|| Arc::clone(place.copied_up.get_or_insert_default()))
+    }
+
+    fn set_upper(&self, upper: NodeRef) {
+        let place = self.place();
+        // Only one thread copies a node up, under the structure lock, so it is not set yet.
+        let _ = self.upper.set(upper);
+        if let Some(copied_up) = &place.copied_up {
+            copied_up.store(true, Ordering::Release);
+        }
+    }
+
     pub(super) fn place(&self) -> MutexGuard<'_, Place> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,6 +214,10 @@ impl Node {
 
     pub(super) fn dentry(&self) -> Option<Dentry> {
         self.place().dentry.clone()
+    }
+
+    pub(super) fn has_dentry(&self) -> bool {
+        self.place().dentry.is_some()
     }
 
     /// Whether dropping the node from the table loses nothing.
@@ -288,8 +310,7 @@ impl Table {
     pub(super) fn set_upper(&self, node: &Arc<Node>, upper: NodeRef) {
         let mut nodes = self.nodes.write().unwrap_or_else(PoisonError::into_inner);
         nodes.by_upper.insert(upper.node(), Arc::clone(node));
-        // Only one thread copies a node up, under the structure lock, so it is not set yet.
-        let _ = node.upper.set(upper);
+        node.set_upper(upper);
     }
 
     pub(super) fn forget(&self, id: NodeId, count: u64) {
@@ -299,7 +320,7 @@ impl Table {
             return;
         }
         // A removed node goes at once: its data should not outlive the last descriptor.
-        let sweep = node.is_removed() || node.lowers.is_empty() && self.has_no_name(node);
+        let sweep = node.is_removed() || node.lowers.is_empty() && !node.has_dentry();
         drop(nodes);
         if sweep || self.idle.fetch_add(1, Ordering::Relaxed) > self.sweep_at.load(Ordering::Relaxed) {
             self.sweep(if sweep { Some(id) } else { None });
@@ -309,10 +330,6 @@ impl Table {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.nodes.read().unwrap_or_else(PoisonError::into_inner).by_id.len()
-    }
-
-    fn has_no_name(&self, node: &Node) -> bool {
-        node.place().dentry.is_none()
     }
 
     /// Drops `only`, or all nodes that can be dropped.

@@ -12,22 +12,11 @@ use crate::errno::Errno;
 use crate::fs::{Cookie, DirBatch, FileSystem, FileSystemExt, RenameMode};
 use crate::name::{Name, escape};
 use crate::namespace::{Descriptor, Follow, Namespace, OpenHow};
+use crate::testing::Random;
 
-/// Pseudo-random numbers: the same ones for the same seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-
-    fn path(&mut self) -> String {
-        let depth = self.below(3) + 1;
-        (0..depth).map(|_| ["a", "b", "c", "d"][self.below(4) as usize]).collect::<Vec<_>>().join("/")
-    }
+fn draw_path(random: &mut Random) -> String {
+    let depth = random.below(3) + 1;
+    (0..depth).map(|_| random.pick(&["a", "b", "c", "d"])).collect::<Vec<_>>().join("/")
 }
 
 #[derive(Clone, Debug)]
@@ -46,7 +35,7 @@ enum Op {
 
 impl Op {
     fn draw(random: &mut Random, dirs_move: bool) -> Self {
-        let path = random.path();
+        let path = draw_path(random);
         match random.below(if dirs_move { 14 } else { 10 }) {
             0 | 1 => Self::Write(path, random.below(9)),
             2 => Self::Append(path),
@@ -54,9 +43,9 @@ impl Op {
             4 | 5 => Self::Mkdir(path),
             6 => Self::Unlink(path),
             7 => Self::Rmdir(path),
-            8 => Self::Link(path, random.path()),
+            8 => Self::Link(path, draw_path(random)),
             9 => match random.below(2) {
-                0 => Self::Symlink(path, random.path()),
+                0 => Self::Symlink(path, draw_path(random)),
                 _ => Self::Chmod(path, 0o600 + random.below(0o100) as u16),
             },
             _ => {
@@ -65,7 +54,7 @@ impl Op {
                     1 => RenameMode::NoReplace,
                     _ => RenameMode::Replace,
                 };
-                Self::Rename(path, random.path(), mode)
+                Self::Rename(path, draw_path(random), mode)
             }
         }
     }

@@ -1,5 +1,5 @@
-use super::super::testing::Random;
 use super::*;
+use crate::testing::Random;
 
 /// A file, its quota, and what it should read as.
 struct Checked {

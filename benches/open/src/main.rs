@@ -1,0 +1,149 @@
+//! Opening and listing a cpio archive of 20,000 files and 200 MB, beside `cpio -t` on the same file:
+//! `cargo run --release -p mountless-bench-open`. A crate of its own, so that measuring needs no engine built.
+//!
+//! Both are processes that begin and end, and write the names to `/dev/null`; they take turns, so that whatever else
+//! the machine does falls on both. The archive is in the page cache each time, in one of the ways it gets there, which
+//! differ in the size of the pieces that the kernel keeps it in.
+
+mod archive;
+mod peer;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mountless::Stack;
+use mountless::attr::FileType;
+use mountless::fs::{FileSystem, FileSystemExt as _, NodeId};
+use mountless::open::ImageRef;
+
+use self::peer::Run;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Runs of each side.
+const RUNS: usize = 41;
+
+/// How much faster than `cpio -t` it has to be.
+const RATIO_WANTED: f64 = 20.0;
+
+/// Bytes of memory, at most.
+const PEAK_MAX: u64 = 40_000_000;
+
+fn main() -> Result<()> {
+    let mut args = std::env::args_os().skip(1);
+    match (args.next().and_then(|word| word.into_string().ok()).as_deref(), args.next()) {
+        (None, _) => compare(),
+        (Some("list"), Some(file)) => list_timed(Path::new(&file)),
+        (Some("profile"), Some(file)) => profile(Path::new(&file)),
+        _ => Err("usage: mountless-bench-open [list FILE | profile FILE]".into()),
+    }
+}
+
+/// The measurement.
+fn compare() -> Result<()> {
+    let own = std::env::current_exe()?;
+    let dirs = [std::env::temp_dir(), "/dev/shm".into()];
+    println!("{} files of {} bytes, {RUNS} runs of each, medians", archive::FILES, archive::FILE_LEN);
+    println!("archive in the page cache | cpio -t | list | ratio | opened in | peak");
+    for dir in dirs.iter().filter(|dir| dir.is_dir()) {
+        let file = tempfile::NamedTempFile::new_in(dir)?;
+        archive::write(file.as_file())?;
+        measure(&format!("{}, as written", dir.display()), file.path(), own.as_os_str())?;
+        if archive::read_in_again(file.as_file())? {
+            measure(&format!("{}, as read from disk", dir.display()), file.path(), own.as_os_str())?;
+        }
+    }
+    Ok(())
+}
+
+fn measure(what: &str, file: &Path, own: &std::ffi::OsStr) -> Result<()> {
+    let list = [OsString::from("list"), file.into()];
+    let (mut theirs, mut ours, mut opened) = (Vec::new(), Vec::new(), Vec::new());
+    let mut peak = 0;
+    let expected = peer::run("cpio".as_ref(), &["--quiet".into(), "-t".into(), "-F".into(), file.into()], true)?.names;
+    let found = peer::run(own, &list, true)?.names;
+    if sorted(&expected) != sorted(&found) {
+        return Err("the two lists differ".into());
+    }
+    for _ in 0..RUNS {
+        let Run { took, .. } =
+            peer::run("cpio".as_ref(), &["--quiet".into(), "-t".into(), "-F".into(), file.into()], false)?;
+        theirs.push(took);
+        let run = peer::run(own, &list, false)?;
+        ours.push(run.took);
+        let report = run.report.ok_or("no report")?;
+        opened.push(report.opened);
+        peak = peak.max(report.peak);
+    }
+    let (theirs, ours, opened) = (median(theirs), median(ours), median(opened));
+    let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
+    println!(
+        "{what} | {theirs:.1?} | {ours:.2?} | {ratio:.1}{} | {opened:.2?} | {:.1} MB{}",
+        if ratio < RATIO_WANTED { " (too slow)" } else { "" },
+        peak as f64 / 1e6,
+        if peak > PEAK_MAX { " (too much)" } else { "" },
+    );
+    Ok(())
+}
+
+/// What is measured: opens, and writes every path to standard output; how it went goes to standard error.
+fn list_timed(file: &Path) -> Result<()> {
+    let begun = Instant::now();
+    let fs = Stack::open([ImageRef::from_path(file)])?.read_only()?;
+    let opened = begun.elapsed();
+    let mut out = std::io::BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
+    list(&*fs, &mut out)?;
+    out.flush()?;
+    let report = peer::Report { opened, listed: begun.elapsed(), peak: peer::peak()? };
+    eprintln!("{report}");
+    Ok(())
+}
+
+/// Opens and lists again and again, for a profiler.
+fn profile(file: &Path) -> Result<()> {
+    let mut best = (Duration::MAX, Duration::MAX);
+    for _ in 0..300 {
+        let begun = Instant::now();
+        let fs = Stack::open([ImageRef::from_path(file)])?.read_only()?;
+        let opened = begun.elapsed();
+        list(&*fs, &mut std::io::sink())?;
+        best = best.min((opened, begun.elapsed()));
+    }
+    println!("best: opened in {:?}, listed in {:?}", best.0, best.1);
+    Ok(())
+}
+
+/// Writes the path of everything but the root, without the slash in front, as the archive's names are.
+fn list(fs: &dyn FileSystem, out: &mut impl Write) -> Result<()> {
+    let mut todo: Vec<(NodeId, Vec<u8>)> = vec![(fs.root(), Vec::new())];
+    let mut lines = Vec::new();
+    while let Some((dir, path)) = todo.pop() {
+        fs.for_each_entry(dir, |entry| {
+            let name = entry.name.as_bytes();
+            lines.extend_from_slice(&path);
+            lines.extend_from_slice(name);
+            lines.push(b'\n');
+            if entry.file_type == FileType::Dir {
+                todo.push((fs.lookup(dir, entry.name)?.node, [&path, name, b"/"].concat()));
+            }
+            Ok(())
+        })?;
+        out.write_all(&lines)?;
+        lines.clear();
+    }
+    Ok(())
+}
+
+fn sorted(names: &[u8]) -> Vec<&[u8]> {
+    let mut names: Vec<_> = names.split(|byte| *byte == b'\n').filter(|name| !name.is_empty()).collect();
+    names.sort_unstable();
+    names
+}
+
+fn median(mut all: Vec<Duration>) -> Duration {
+    all.sort_unstable();
+    all.get(all.len() / 2).copied().unwrap_or_default()
+}

@@ -194,6 +194,9 @@ fn attributes(node: &Node, symbols: &mut Symbols) -> Result<Vec<(Symbol, Attribu
     if let Some((uid, gid)) = meta.uid.zip(meta.gid) {
         string(meta::OWNER, format!("{uid}:{gid}"))?;
     }
+    if let Some(time) = meta.ctime {
+        string(meta::CTIME, time.nanos())?;
+    }
     if meta.opaque {
         string(meta::OPAQUE, alloc::string::String::new())?;
     }

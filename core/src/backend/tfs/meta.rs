@@ -6,6 +6,7 @@
 
 use alloc::string::String;
 
+use super::time::Time;
 use super::tree::{Meta, Special};
 use crate::attr::Device;
 
@@ -18,6 +19,8 @@ pub(super) const NODE: &[u8] = b"mountless.node";
 /// Nanoseconds since 1970, where [`Time`](super::time::Time) does not fit.
 pub(super) const MTIME: &[u8] = b"mountless.mtime";
 pub(super) const ATIME: &[u8] = b"mountless.atime";
+/// Nanoseconds since 1970, of change times that were given and not overtaken since.
+pub(super) const CTIME: &[u8] = b"mountless.ctime";
 
 pub(super) const OPAQUE: &[u8] = b"mountless.opaque";
 
@@ -42,6 +45,10 @@ pub(super) fn take(name: &[u8], value: &[u8], meta: &mut Meta, special: &mut Opt
         OPAQUE => {
             meta.opaque = true;
             true
+        }
+        CTIME => {
+            meta.ctime = Time::from_nanos(value.as_bytes());
+            meta.ctime.is_some()
         }
         _ => false,
     }

@@ -177,7 +177,7 @@ impl State {
 
     /// One name less for a node, which may end it.
     fn drop_name(&mut self, slot: Slot, now: Timestamp) -> Result<()> {
-        self.changed(slot, now);
+        self.changed(slot, now)?;
         let node = self.tree.at_mut(slot)?;
         node.names = node.names.saturating_sub(1);
         if node.names > 0 {
@@ -208,7 +208,7 @@ impl State {
         let tuple = node.tuple;
         self.log.set_tuple(parent, &self.tree.symbols, key, tuple);
         self.log_names(slot)?;
-        self.changed(slot, now);
+        self.changed(slot, now)?;
         self.put(dir, key, slot, now)
     }
 
@@ -279,11 +279,11 @@ impl State {
             (self.tree.dir_at(from_dir)?.children_tuple, self.tree.dir_at(to_dir)?.children_tuple);
         let tuple = self.tree.at(moved)?.tuple;
         self.log.set_tuple(to_tuple, &self.tree.symbols, to_key, tuple);
-        self.changed(moved, now);
+        self.changed(moved, now)?;
         if let (true, Some(other)) = (exchange, replaced) {
             let tuple = self.tree.at(other)?.tuple;
             self.log.set_tuple(from_tuple, &self.tree.symbols, from_key, tuple);
-            self.changed(other, now);
+            self.changed(other, now)?;
             let others_dir = self.file_type_is_dir(other)?;
             self.put(to_dir, to_key, moved, now)?;
             self.put(from_dir, from_key, other, now)?;

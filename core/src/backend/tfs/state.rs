@@ -42,12 +42,13 @@ pub(super) struct Live {
 pub(super) struct Before {
     mtime: Time,
     atime: Time,
+    ctime: Option<Time>,
     pub(super) size: u64,
     extents: Vec<Extent>,
 }
 
 /// Bytes of the log that a changed node and a changed extent may take at most.
-const NODE_BYTES: usize = 160;
+const NODE_BYTES: usize = 224;
 const EXTENT_BYTES: usize = 80;
 
 /// A file system that is being changed.
@@ -186,7 +187,8 @@ impl State {
             Body::File(file) => (file.size, file.extents.0.to_vec()),
             _ => (0, Vec::new()),
         };
-        let before = Before { mtime: node.mtime, atime: node.atime, size, extents };
+        let ctime = node.meta.as_deref().and_then(|meta| meta.ctime);
+        let before = Before { mtime: node.mtime, atime: node.atime, ctime, size, extents };
         self.dirty.insert(slot, before);
         self.dirty_bytes = self.dirty_bytes.saturating_add(NODE_BYTES);
         Ok(())
@@ -196,15 +198,28 @@ impl State {
     pub(super) fn modified(&mut self, slot: Slot, now: Timestamp) -> Result<()> {
         self.touch(slot)?;
         self.tree.at_mut(slot)?.mtime = Time::from(now);
-        self.changed(slot, now);
-        Ok(())
+        self.changed(slot, now)
     }
 
     /// Sets the change time.
-    pub(super) fn changed(&mut self, slot: Slot, now: Timestamp) {
+    pub(super) fn changed(&mut self, slot: Slot, now: Timestamp) -> Result<()> {
+        self.given_ctime(slot, None)?;
         if let Some(live) = self.live.get_mut(slot.index()) {
             live.ctime = Some(now);
         }
+        Ok(())
+    }
+
+    /// Sets a change time that is to be kept, or forgets it.
+    pub(super) fn given_ctime(&mut self, slot: Slot, given: Option<Time>) -> Result<()> {
+        if self.tree.at(slot)?.meta.as_deref().and_then(|meta| meta.ctime) != given {
+            self.touch(slot)?;
+            self.tree.at_mut(slot)?.meta.get_or_insert_default().ctime = given;
+        }
+        if let Some(live) = self.live.get_mut(slot.index()) {
+            live.ctime = None;
+        }
+        Ok(())
     }
 
     /// Bytes of a file that the state on disk shows.
@@ -365,6 +380,14 @@ impl State {
                     }
                 }
                 None => log.set_string(node.tuple, symbols, exact, now.nanos().as_bytes()),
+            }
+        }
+        let ctime = node.meta.as_deref().and_then(|meta| meta.ctime);
+        if before.ctime != ctime {
+            let key = symbols.intern(meta::CTIME)?;
+            match ctime {
+                Some(time) => log.set_string(node.tuple, symbols, key, time.nanos().as_bytes()),
+                None => log.delete(node.tuple, symbols, key),
             }
         }
         let Body::File(file) = &mut node.body else { return Ok(()) };

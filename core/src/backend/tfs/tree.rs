@@ -54,6 +54,8 @@ pub(super) struct Meta {
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
     pub(super) opaque: bool,
+    /// A change time that was given, until the next change.
+    pub(super) ctime: Option<Time>,
     /// Everything that has no field of its own, by name.
     pub(super) attributes: Vec<(Bytes, Attribute)>,
 }
@@ -344,7 +346,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Attributes, as far as the tree has them: the change time is the time of modification.
+    /// Attributes, as far as the tree has them: unless it was given, the change time is the time of modification.
     pub(super) fn attr(&self, id: NodeId) -> Result<Attr> {
         let node = self.node(id)?;
         let (size, allocated) = match &node.body {
@@ -375,7 +377,7 @@ impl Tree {
             },
             atime: node.atime.get().or(mtime).unwrap_or(defaults.time),
             mtime: mtime.unwrap_or(defaults.time),
-            ctime: mtime.unwrap_or(defaults.time),
+            ctime: meta.and_then(|meta| meta.ctime?.get()).or(mtime).unwrap_or(defaults.time),
             opaque: meta.is_some_and(|meta| meta.opaque),
             recorded: Recorded { mode: mode.is_some(), owner: uid.is_some() || gid.is_some(), mtime: mtime.is_some() },
         })

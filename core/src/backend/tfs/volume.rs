@@ -219,9 +219,8 @@ impl FileSystem for TfsVolume {
     }
 
     fn snapshot(&self, node: NodeId) -> Result<Option<Snapshot>> {
-        // Asked for the errors of nodes without content; what can be written to is never held.
-        self.read_at(node, 0, &mut [])?;
-        Ok(None)
+        // May change at any time.
+        self.read().tree.file(node).map(|_| None)
     }
 
     fn extent_at(&self, node: NodeId, offset: u64) -> Result<Extent> {
@@ -237,7 +236,6 @@ impl FileSystem for TfsVolume {
     }
 
     fn names_version(&self) -> Option<u64> {
-        // Not counted yet.
         None
     }
 
@@ -318,7 +316,7 @@ impl WritableFileSystem for TfsVolume {
         self.change(|state, now| {
             let slot = state.tree.slot(id)?;
             let is_dir = matches!(state.tree.at(slot)?.body, Body::Dir(_));
-            if changes.ctime.is_some() || (changes.opaque == Some(true) && !is_dir) {
+            if changes.opaque == Some(true) && !is_dir {
                 return Err(Errno::NotSupported.into());
             }
             if *changes == SetAttr::default() {
@@ -342,7 +340,10 @@ impl WritableFileSystem for TfsVolume {
                 node.atime = changes.atime.map_or(node.atime, |set| Time::from(time(set)));
             }
             state.set_meta(slot, changes)?;
-            state.changed(slot, now);
+            match changes.ctime {
+                Some(time) => state.given_ctime(slot, Some(Time::from(time)))?,
+                None => state.changed(slot, now)?,
+            }
             state.attr(id)
         })
     }
@@ -401,7 +402,7 @@ impl WritableFileSystem for TfsVolume {
             if names > 0 {
                 state.log.set_string(tuple, &state.tree.symbols, key, value);
             }
-            state.changed(slot, now);
+            state.changed(slot, now)?;
             Ok(())
         })
     }
@@ -418,7 +419,7 @@ impl WritableFileSystem for TfsVolume {
             if names > 0 {
                 state.log.delete(tuple, &state.tree.symbols, key);
             }
-            state.changed(slot, now);
+            state.changed(slot, now)?;
             Ok(())
         })
     }

@@ -42,7 +42,8 @@ fn every_sample_image_is_read_or_refused_with_its_offset() {
         let start = Instant::now();
         let info = sandbox.run(["info", image]);
         let run = sandbox.run(["run", "-i", image, "image:/no-such-program"]);
-        let broken = file.starts_with("bad-") || file == "crc-bad.cpio";
+        // Linux alone does not take the old layouts.
+        let broken = file.starts_with("bad-") && file != "bad-first-odc.cpio" || file == "crc-bad.cpio";
         let as_expected = match info.code {
             0 => {
                 read += 1;

@@ -176,7 +176,7 @@ fn what_cannot_be_run_says_why_with_125() {
     mountless: cannot read image: IN/cut.cpio.gz: damaged gzip data at byte 378: the stream ends too early, inside its data
       next: compare the file with its source; --as-linux shows what Linux would boot with
 
-    mountless: cannot read image: IN/text: no known format begins with "#!/bin/s" (byte 0); expected cpio, TFS, or something compressed with it inside
+    mountless: cannot read image: IN/text: no known format begins with "#!/bin/s" (byte 0); expected cpio, tar, TFS, a program with an archive inside, or something compressed
       next: `mountless --help` names what can be read
 
     mountless: cannot read program: image:/bin/nothing.wasm: no such file or directory
@@ -185,9 +185,9 @@ fn what_cannot_be_run_says_why_with_125() {
     mountless: cannot read program: IN/missing: no such file or directory
       next: a program inside the stack is written image:/PATH
 
-    mountless: cannot run: image:/etc/motd: not a WebAssembly module: it starts with the bytes 48 65 6c 6c, not with 00 61 73 6d
+    mountless: cannot run: image:/etc/motd: not a WebAssembly module or component: it starts with the bytes 48 65 6c 6c, not with 00 61 73 6d
 
-    mountless: cannot run: IN/text: not a WebAssembly module: it is a script; run its interpreter, compiled to WebAssembly, with the script
+    mountless: cannot run: IN/text: not a WebAssembly module or component: it is a script; run its interpreter, compiled to WebAssembly, with the script
 
     mountless: cannot read program: image:/bin: is a directory
 

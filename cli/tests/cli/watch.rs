@@ -28,8 +28,19 @@ fn deterministic_runs_are_alike() {
     };
     let (stdout, calls) = run("--deterministic");
     assert_eq!(run("--deterministic=0"), (stdout.clone(), calls.clone()));
-    assert_snapshot!(stdout, @"");
-    assert_snapshot!(calls, @"");
+    assert_snapshot!(stdout, @"
+    now 1000000000.000005000
+    random 6c67375fe6327ca47967bdcb3c9dba7d
+    made 1000000000.000011000
+    ino 15111065706836454662
+    slept for an hour: yes
+    ");
+    assert_snapshot!(calls, @r#"
+    lookup("/tmp") = dir
+    lookup("/tmp/made") = ENOENT (no such file or directory)
+    create("/tmp/made", file, 0644) = file
+    attr("/tmp/made") = file of 0
+    "#);
     let other = run("--deterministic=7").0;
     assert_ne!(other, stdout, "another seed");
     assert_eq!(other.lines().count(), stdout.lines().count());
@@ -43,12 +54,38 @@ fn a_disk_gets_full_where_it_is_told_to() {
         let arguments = ["run", "-i", &image].into_iter().chain(flags.iter().copied());
         sandbox.run(arguments.chain([&*wasm("fill"), "/tmp/big", "100"])).shown()
     };
-    assert_snapshot!(run(&[]), @"");
-    assert_snapshot!(run(&["--disk", "10K"]), @"");
-    assert_snapshot!(run(&["--fault", "op=write,path=/tmp/**,after_bytes=2500,error=EDQUOT"]), @"");
-    assert_snapshot!(run(&["--fault", "op=create,error=EROFS"]), @"");
-    assert_snapshot!(run(&["--fault", "op=write,nth=3"]), @"");
-    assert_snapshot!(run(&["--fault", "op=wriet"]), @"");
+    assert_snapshot!(run(&[]), @"
+    100000 bytes
+
+    --- stderr, exit code 0
+    ");
+    assert_snapshot!(run(&["--disk", "10K"]), @"
+    10240 bytes, then: No space left on device
+
+    --- stderr, exit code 1
+    ");
+    assert_snapshot!(run(&["--fault", "op=write,path=/tmp/**,after_bytes=2500,error=EDQUOT"]), @"
+    2500 bytes, then: Quota exceeded
+
+    --- stderr, exit code 1
+    ");
+    assert_snapshot!(run(&["--fault", "op=create,error=EROFS"]), @"
+    open: Read-only file system
+
+    --- stderr, exit code 1
+    ");
+    assert_snapshot!(run(&["--fault", "op=write,nth=3"]), @"
+    2000 bytes, then: I/O error
+
+    --- stderr, exit code 1
+     WARN input/output error error=input/output error
+    ");
+    assert_snapshot!(run(&["--fault", "op=wriet"]), @r#"
+    --- stderr, exit code 125
+    error: invalid value 'op=wriet' for '--fault <SPEC>': op: "wriet" is no kind of call; there are change, lookup, attr, readlink, readdir, read, xattr, xattrs, create, link, unlink, rmdir, rename, write, setattr, allocate, setxattr, rmxattr, sync
+
+    For more information, try '--help'.
+    "#);
 }
 
 #[test]
@@ -68,7 +105,9 @@ fn a_trace_in_json_is_an_object_a_line() {
 fn fuel_runs_out() {
     let sandbox = Sandbox::new();
     let image = with_tmp(&sandbox);
-    assert_snapshot!(sandbox.run(["run", "-i", &image, "--fuel", "1000000", &wasm("spin")]).shown(), @"");
+    let spun = sandbox.run(["run", "-i", &image, "--fuel", "1000000", &wasm("spin")]);
+    assert_eq!((spun.code, &*spun.stdout), (124, ""));
+    assert!(spun.stderr.ends_with("spin.wasm: not done after 1000000 instructions\n"), "{}", spun.stderr);
     let enough = sandbox.run(["run", "-i", &image, "--fuel", "100000000", &wasm("fill"), "/tmp/f", "3"]);
     assert_eq!((enough.code, &*enough.stdout), (0, "3000 bytes\n"));
 }

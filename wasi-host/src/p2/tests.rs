@@ -511,10 +511,10 @@ fn every_error_has_a_code() {
         assert!(!name.is_empty());
         // The names agree where both have one.
         if let Some((_, expected)) = [
-            (Errno::NotPermitted, "NotPermitted"),
-            (Errno::ReadOnly, "ReadOnly"),
-            (Errno::NotFound, "NoEntry"),
-            (Errno::CrossDevice, "CrossDevice"),
+            (Errno::NotPermitted, "not-permitted"),
+            (Errno::ReadOnly, "read-only"),
+            (Errno::NotFound, "no-entry"),
+            (Errno::CrossDevice, "cross-device"),
         ]
         .iter()
         .find(|(known, _)| *known == errno)

@@ -182,7 +182,7 @@ fn attributes(node: &Node, symbols: &mut Symbols) -> Result<Vec<(Symbol, Attribu
     }
     let mut string = |name: &[u8], value: alloc::string::String| {
         all.push((symbols.intern(name)?, Attribute::String(value.into())));
-        Ok::<(), crate::Error>(())
+        Ok::<(), crate::error::Error>(())
     };
     if let Body::Special(special) = node.body {
         string(meta::NODE, meta::special(special))?;

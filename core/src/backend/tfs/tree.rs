@@ -430,7 +430,13 @@ impl Tree {
     }
 
     /// Says that an extent is damaged where a read failed because the image ends.
-    fn past_end(&self, source: &Arc<dyn Source>, at: u64, len: usize, error: crate::Error) -> crate::Error {
+    fn past_end(
+        &self,
+        source: &Arc<dyn Source>,
+        at: u64,
+        len: usize,
+        error: crate::error::Error,
+    ) -> crate::error::Error {
         let len = to_u64(len);
         if at.checked_add(len).is_some_and(|end| end <= source.len()) {
             return error;

@@ -46,7 +46,7 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(commands::run::Args),
+    Run(Box<commands::run::Args>),
     Ls(commands::ls::Args),
     Tree(commands::tree::Args),
     Cat(commands::cat::Args),
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     };
     log_to_stderr(cli.verbose);
     let done = match cli.command {
-        Command::Run(args) => commands::run::run(args),
+        Command::Run(args) => commands::run::run(*args),
         Command::Ls(args) => commands::ls::run(&args),
         Command::Tree(args) => commands::tree::run(&args),
         Command::Cat(args) => commands::cat::run(&args),

@@ -1,12 +1,12 @@
 //! The files of a component: what previews 2 and 3 share.
 //!
 //! Their types differ, what they mean does not. So everything is done here, once, and the two previews only translate:
-//! a [`View`] has the calls of `wasi:filesystem`, with errors as [`Fail`].
+//! a [`View`] has the calls of `wasi:filesystem`, with errors as `Fail`.
 //!
 //! # Handles
 //! The generated bindings know a descriptor as a resource of wasmtime-wasi's own type, which is a file of the host. The
-//! type is only a tag: what is in the table under that number is a [`Node`], and nothing else here ever looks there with
-//! another type. [`tagged`] and [`untagged`] are the only places that change the tag.
+//! type is only a tag: what is in the table under that number is a `Node`, and nothing else here ever looks there with
+//! another type. `tagged` and `untagged` are the only places that change the tag.
 
 mod listing;
 mod node;

@@ -7,7 +7,7 @@
 //!
 //! # What stays open
 //! A directory from its first lookup, a file from its first use, or from the loss of a name, to the last reference; but
-//! not more than the process can bear: the [`opened`] longest ago are closed then, and opened again by name.
+//! not more than the process can bear: the `opened` longest ago are closed then, and opened again by name.
 //!
 //! # What it cannot do
 //! Times of change cannot be set; whiteouts, opaque directories and attributes of links (mode, extended ones) cannot be

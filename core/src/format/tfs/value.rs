@@ -60,7 +60,7 @@ fn groups(bytes: &[u8], mut value: u64) -> Result<(u64, usize), NumberError> {
 /// Reads a number and tells how many bytes it takes.
 ///
 /// # Errors
-/// [`NumberError`].
+/// `NumberError`.
 pub fn varint(bytes: &[u8]) -> Result<(u64, usize), NumberError> {
     groups(bytes, 0)
 }

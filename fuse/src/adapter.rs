@@ -1,4 +1,6 @@
 //! Requests of the kernel as calls on the tree.
+//!
+//! Longer than most files here because one trait of `fuser` has all requests; each is a few lines.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;

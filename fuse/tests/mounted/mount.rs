@@ -68,6 +68,13 @@ pub(crate) struct Mount {
     pub(crate) finds_holes: bool,
 }
 
+/// Whether this process may mount: root in a container often may not, although it may open the device.
+pub(crate) fn may_mount() -> bool {
+    let dir = tempfile::tempdir().unwrap();
+    rustix::process::geteuid().is_root()
+        && Session::mount(Namespace::new(Arc::new(MemFs::new())), dir.path(), &MountOptions::default()).is_ok()
+}
+
 impl Mount {
     pub(crate) fn new(kind: &TreeKind) -> Self {
         use std::os::unix::fs::PermissionsExt;

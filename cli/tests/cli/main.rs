@@ -5,6 +5,7 @@
 
 mod broken;
 mod inspect;
+mod mounts;
 mod run;
 mod sandbox;
 mod volumes;

@@ -15,7 +15,7 @@ use mountless::namespace::{Follow, Location, Namespace};
 use mountless::open::{ImageFacts, ImageRef, OpenOptions, open, split_path};
 
 use crate::failure::{EXIT_FAILED, Failure, Result};
-use crate::size::Size;
+use mountless_test::Size;
 
 /// How to open images.
 #[derive(Clone, Copy, Debug, Args)]

@@ -9,7 +9,6 @@ mod image;
 mod json;
 mod output;
 mod record;
-mod size;
 mod walk;
 
 use std::process::ExitCode;
@@ -47,6 +46,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(commands::run::Args),
+    Test(commands::test::Args),
     Ls(commands::ls::Args),
     Tree(commands::tree::Args),
     Cat(commands::cat::Args),
@@ -64,6 +64,7 @@ fn main() -> ExitCode {
     log_to_stderr(cli.verbose);
     let done = match cli.command {
         Command::Run(args) => commands::run::run(args),
+        Command::Test(args) => commands::test::run(args),
         Command::Ls(args) => commands::ls::run(&args),
         Command::Tree(args) => commands::tree::run(&args),
         Command::Cat(args) => commands::cat::run(&args),

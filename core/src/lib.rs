@@ -59,6 +59,7 @@ pub mod source;
 mod stack;
 #[cfg(any(test, feature = "conformance"))]
 mod testing;
+pub mod transfer;
 #[cfg(feature = "vfs")]
 mod vfs;
 

@@ -6,4 +6,5 @@ pub(crate) mod info;
 pub(crate) mod ls;
 pub(crate) mod run;
 pub(crate) mod stat;
+pub(crate) mod test;
 pub(crate) mod tree;

@@ -16,7 +16,7 @@ use mountless_wasi::run::{Cache, Outcome, Output, RunError, RunOptions, Runner, 
 use crate::failure::{Failure, Result};
 use crate::image::{OpenArgs, patiently, unreadable};
 use crate::output;
-use crate::size::Size;
+use mountless_test::Size;
 
 /// What timeout(1) ends with.
 const EXIT_TIMEOUT: u8 = 124;

@@ -1,10 +1,10 @@
-//! Sizes on the command line and in listings for people.
+//! Sizes as people write them.
 
 use std::str::FromStr;
 
 /// A count of bytes: `4096`, `64K`, `1.5 GiB`. Units are powers of 1024, whatever their spelling.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Size(pub(crate) u64);
+pub struct Size(pub u64);
 
 const UNITS: [&str; 5] = ["", "K", "M", "G", "T"];
 

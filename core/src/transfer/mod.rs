@@ -1,0 +1,3 @@
+//! From tree to tree: differences.
+
+pub mod diff;

@@ -1,0 +1,38 @@
+//! Tests of WASI programs on filesystem images: what `mountless test` runs.
+//!
+//! A case is a program, the images it is run on, and what must come out. Each case has a writable view of the images of
+//! its own, which costs nothing to make: images are opened once, programs are compiled once, and nothing is copied.
+//!
+//! # From files
+//! [`discover`] finds cases in directories, [`run_cases`] runs them on all cores, and [`mod@report`] tells about it. What
+//! files may say stands in [`schema`], and with examples in `docs/testing.md`.
+//!
+//! # In Rust
+//! [`Case::new`] builds a case by hand, [`Case::run`] runs it, and [`Ran`] has the assertions.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, reason = "tests"))]
+
+mod case;
+mod check;
+mod diagnostic;
+mod discover;
+mod engine;
+mod file;
+mod filter;
+pub mod report;
+mod run;
+mod rust_api;
+mod size;
+mod snapshot;
+mod tree;
+
+pub use self::case::{Case, CaseId, Limits};
+pub use self::check::Mismatch;
+pub use self::diagnostic::Diagnostic;
+pub use self::discover::{Discovered, discover, discover_from};
+pub use self::engine::{CannotRun, Engine, Ran};
+pub use self::file::schema;
+pub use self::filter::{Filter, Matcher, Partition};
+pub use self::run::{CaseResult, Event, GRACE, RunConfig, RunReport, Verdict, run_case, run_cases};
+pub use self::size::Size;
+pub use self::snapshot::Update;

@@ -7,6 +7,10 @@
 //! [`discover`] finds cases in directories, [`run_cases`] runs them on all cores, and [`mod@report`] tells about it. What
 //! files may say stands in [`schema`], and with examples in `docs/testing.md`.
 //!
+//! # Under cargo
+//! [`main`] makes a test target of a directory of cases, so that `cargo test` and `cargo nextest run` see each as a
+//! test.
+//!
 //! # In Rust
 //! [`Case::new`] builds a case by hand, [`Case::run`] runs it, and [`Ran`] has the assertions.
 
@@ -19,6 +23,7 @@ mod discover;
 mod engine;
 mod file;
 mod filter;
+mod mimic;
 pub mod report;
 mod run;
 mod rust_api;
@@ -33,6 +38,7 @@ pub use self::discover::{Discovered, discover, discover_from};
 pub use self::engine::{CannotRun, Engine, Ran};
 pub use self::file::schema;
 pub use self::filter::{Filter, Matcher, Partition};
+pub use self::mimic::{main, trials};
 pub use self::run::{CaseResult, Event, GRACE, RunConfig, RunReport, Verdict, run_case, run_cases};
 pub use self::size::Size;
 pub use self::snapshot::Update;

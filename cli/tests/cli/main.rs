@@ -7,4 +7,5 @@ mod broken;
 mod inspect;
 mod run;
 mod sandbox;
+mod test;
 mod volumes;

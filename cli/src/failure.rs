@@ -53,12 +53,21 @@ impl Failure {
     }
 }
 
+/// What the host says, in the way the rest is said: `no such file or directory`.
+pub(crate) fn plainly(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let first_len = text.chars().next().map_or(0, char::len_utf8);
+    let (first, rest) = text.split_at(first_len);
+    first.to_lowercase() + rest
+}
+
 impl From<io::Error> for Failure {
     /// Standard output is the only thing that commands do I/O on themselves.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::new(0, ""),
-            _ => Self::new(EXIT_FAILED, format!("cannot write: standard output: {error}")),
+            _ => Self::new(EXIT_FAILED, format!("cannot write: standard output: {}", plainly(&error))),
         }
     }
 }

@@ -13,9 +13,9 @@ use mountless::error::Error;
 use mountless::name::escape;
 use mountless::namespace::{Follow, Location, Namespace};
 use mountless::open::{ImageFacts, ImageRef, OpenOptions, open, split_path};
+use mountless::size::Size;
 
 use crate::failure::{EXIT_FAILED, Failure, Result};
-use mountless_test::Size;
 
 /// How to open images.
 #[derive(Clone, Copy, Debug, Args)]
@@ -27,6 +27,10 @@ pub(crate) struct OpenArgs {
     /// Gives the tree that Linux would boot with, even where an initial RAM filesystem is damaged
     #[arg(long)]
     as_linux: bool,
+
+    /// Gives what can be read of a damaged TFS: the tree as it was before the damage in its log
+    #[arg(long)]
+    recover: bool,
 }
 
 impl OpenArgs {
@@ -35,6 +39,7 @@ impl OpenArgs {
         OpenOptions {
             max_unpacked: self.max_unpacked.map_or(default.max_unpacked, |Size(bytes)| bytes),
             as_linux: self.as_linux,
+            recover: self.recover,
             ..default
         }
     }
@@ -61,6 +66,9 @@ pub(crate) fn unreadable(error: &Error) -> Failure {
         Errno::NotFound => failure.next("check the name; `-` reads standard input"),
         Errno::Access => failure.next("check the permissions of the file and of the directories above it"),
         Errno::FileTooBig => failure.next("--max-unpacked SIZE raises the limit, if you trust the image"),
+        Errno::Io if error.corrupt().is_some_and(|corrupt| corrupt.format() == "tfs") => {
+            failure.next("--recover gives the tree as it was before the damage")
+        }
         Errno::Io if error.corrupt().is_some() => {
             failure.next("compare the file with its source; --as-linux shows what Linux would boot with")
         }

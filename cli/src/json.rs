@@ -37,6 +37,11 @@ impl<'w, W: Write> Object<'w, W> {
         string(self.key(key)?, &value.to_string())
     }
 
+    /// A list of texts.
+    pub(crate) fn texts(&mut self, key: &str, values: &[String]) -> Result<()> {
+        Ok(serde_json::to_writer(self.key(key)?, values)?)
+    }
+
     /// Bytes, as listings show them.
     pub(crate) fn bytes(&mut self, key: &str, value: &[u8]) -> Result<()> {
         let out = self.key(key)?;
@@ -73,9 +78,10 @@ mod tests {
         object.bytes("invalid", b"\xff").unwrap();
         object.number("n", -1).unwrap();
         object.text("t", "q\"").unwrap();
+        object.texts("l", &["a".to_owned(), "\"".to_owned()]).unwrap();
         object.end().unwrap();
         let text = String::from_utf8(out).unwrap();
-        let expected = r#"{"z":"plain","a":"\"grün\\134\\012\"","invalid":"\\377","n":-1,"t":"q\""}"#;
+        let expected = r#"{"z":"plain","a":"\"grün\\134\\012\"","invalid":"\\377","n":-1,"t":"q\"","l":["a","\""]}"#;
         assert_eq!(text, expected);
         assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok());
     }

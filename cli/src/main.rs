@@ -30,8 +30,9 @@ struct Cli {
 }
 
 const IMAGES_AND_EXIT_CODES: &str = "\
-An IMAGE is [FORMAT:]LOCATION. FORMAT is `cpio` or `dir`; without one the bytes tell. LOCATION is a file, a directory \
-of the host, or `-` for standard input. A path inside an image is written IMAGE:/PATH.
+An IMAGE is [FORMAT:]LOCATION[#PART]. FORMAT is `cpio`, `tfs` or `dir`; without one the bytes tell. LOCATION is a file, \
+a directory of the host, or `-` for standard input; PART is `boot` or `root` on a disk of Nanos. A path inside an image \
+is written IMAGE:/PATH.
 
 Exit codes: 0 done; 1 a path inside the image, or something else, is not there or not possible; 2 an image that cannot \
 be read, or a command line that makes no sense. `run` has its own, see `mountless run --help`.
@@ -45,7 +46,7 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(commands::run::Args),
+    Run(Box<commands::run::Args>),
     Test(commands::test::Args),
     Ls(commands::ls::Args),
     Tree(commands::tree::Args),
@@ -63,7 +64,7 @@ fn main() -> ExitCode {
     };
     log_to_stderr(cli.verbose);
     let done = match cli.command {
-        Command::Run(args) => commands::run::run(args),
+        Command::Run(args) => commands::run::run(*args),
         Command::Test(args) => commands::test::run(args),
         Command::Ls(args) => commands::ls::run(&args),
         Command::Tree(args) => commands::tree::run(&args),
@@ -81,11 +82,15 @@ fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
     match error.use_stderr() {
         false => ExitCode::SUCCESS,
-        true if std::env::args_os().nth(1).is_some_and(|command| command == "run") => {
-            ExitCode::from(commands::run::EXIT_FAILED)
-        }
+        true if is_run() => ExitCode::from(commands::run::EXIT_FAILED),
         true => ExitCode::from(failure::EXIT_UNREADABLE),
     }
+}
+
+/// Whether the command is `run`, on a command line that was not understood. The options before it take no values.
+fn is_run() -> bool {
+    let command = std::env::args_os().skip(1).find(|word| !word.to_string_lossy().starts_with('-'));
+    command.is_some_and(|command| command == "run")
 }
 
 fn log_to_stderr(verbose: u8) {

@@ -96,6 +96,33 @@ impl Clock for ManualClock {
     }
 }
 
+/// A clock that starts at a fixed time and moves a little whenever it is asked, for runs that repeat.
+#[derive(Debug)]
+pub struct TickingClock {
+    clock: ManualClock,
+    tick: Duration,
+}
+
+impl TickingClock {
+    /// Starts at `nanos` nanoseconds after 1970, and moves by `tick`.
+    #[must_use]
+    pub const fn new(nanos: u64, tick: Duration) -> Self {
+        Self { clock: ManualClock::new(nanos), tick }
+    }
+
+    /// Moves forward.
+    pub fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+}
+
+impl Clock for TickingClock {
+    fn now(&self) -> Timestamp {
+        self.clock.advance(self.tick);
+        self.clock.now()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,11 +4,11 @@
 //! process that asks: no root, no mount, no extraction. Files are read straight from the image's own bytes; changes go
 //! to an upper layer.
 //!
-//! ```no_run
+//! ```
 //! use mountless::{Namespace, Stack};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let fs = Stack::open(["base.cpio.gz"])?.with_memory_upper()?; // nothing is extracted
+//! let fs = Stack::open(["examples/demo.cpio.gz"])?.with_memory_upper()?; // nothing is extracted
 //! let ns = Namespace::new(fs);
 //! ns.write("/etc/motd", b"hello")?; // the image itself never changes
 //! assert_eq!(ns.read("/etc/motd")?, b"hello");
@@ -34,7 +34,8 @@
 //! bytes give a tree or such an error: no panic, no unbounded work; every limit stands in [`limits`].
 //!
 //! # Features
-//! `host` (default): host directories. `vfs`: namespaces for the `vfs` crate. `conformance`: the suite.
+//! `host` (default): host directories. `oci` (default): container images. `bzip2`, `lz4`, `lzma`, `lzo`, `zstd`
+//! (default): compressions besides gzip. `vfs`: namespaces for the `vfs` crate. `conformance`: the suite.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::cast_possible_truncation, reason = "tests"))]
 
@@ -55,6 +56,7 @@ pub mod limits;
 pub mod name;
 pub mod namespace;
 pub mod open;
+pub mod size;
 pub mod source;
 mod stack;
 #[cfg(any(test, feature = "conformance"))]
@@ -62,6 +64,11 @@ mod testing;
 pub mod transfer;
 #[cfg(feature = "vfs")]
 mod vfs;
+
+/// The examples of the README, which run in the package's directory; `examples` there leads to those of the workspace.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
 
 pub use self::errno::Errno;
 pub use self::error::{Error, Result};

@@ -28,14 +28,50 @@ pub const IMAGE_ENTRIES_MAX: u32 = 50_000_000;
 /// than one; only archives made to be slow, of long symbolic links through one another, come near.
 pub const REPLAY_STEPS_PER_BYTE: u64 = 16;
 
+/// Heads of entries collected ahead of the replay in one run; further ones are read when the replay comes to them.
+pub const HEADS_PER_LANE_MAX: usize = 4096;
+
+/// Bytes searched for the start of such a run.
+pub const HEAD_SEARCH_MAX: usize = 32 << 10;
+
+/// Segments of an archive whose heads are collected ahead of the replay.
+pub const SEGMENTS_AHEAD_MAX: u64 = 8;
+
+/// Threads that open one archive.
+pub const SCOUTS_MAX: usize = 4;
+
 /// Parts of one archive that are compressed on their own.
 pub const ARCHIVE_PARTS_MAX: usize = 65_536;
 
 /// Entries left out of a tree that are remembered with their reasons; further ones are only counted.
 pub const SKIPPED_KEPT_MAX: usize = 1000;
 
+/// Entries of a TFS log's dictionary: what it takes to know 50 million files.
+pub const TFS_DICTIONARY_MAX: u32 = 400_000_000;
+
+/// Values in attributes that TFS images carry along for others, counted once for each place they are seen in.
+pub const TFS_ATTRIBUTE_VALUES_MAX: u32 = 1_000_000;
+
+/// Paths that directories with several names may give; such directories exist in damaged TFS images only.
+pub const TFS_SHARED_PATHS_MAX: u64 = 10_000_000;
+
 /// Default limit on the decompressed size of an image, in bytes.
 pub const UNPACKED_MAX: u64 = 4 << 30;
+
+/// Bytes of one decompressed part that are kept in memory; longer ones go to a temporary file.
+pub const UNPACKED_IN_MEMORY_MAX: u64 = 1 << 30;
+
+/// Memory that undoing a compression may take besides what comes out, in bytes: dictionaries and windows.
+pub const DECODER_MEMORY_MAX: u64 = 256 << 20;
+
+/// Bytes of the pax records, or of the long name, of one entry of a tar archive.
+pub const TAR_RECORDS_MAX: u64 = 1 << 20;
+
+/// Bytes of one JSON document of a container image.
+pub const OCI_JSON_MAX: u64 = 8 << 20;
+
+/// Bytes of the map of one sparse file in a tar archive.
+pub const SPARSE_MAP_MAX: u64 = 64 << 20;
 
 /// Compressions around compressions that detection follows.
 pub const NESTED_COMPRESSIONS_MAX: u32 = 4;

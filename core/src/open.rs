@@ -1,5 +1,9 @@
 //! From an image reference to a filesystem: finds the bytes, finds out what they are, picks the backend.
 
+mod facts;
+#[cfg(feature = "oci")]
+mod oci;
+
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -10,13 +14,15 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+pub use self::facts::{Fact, FactValue, ImageFacts, LayerFacts};
 use crate::attr::Defaults;
-use crate::backend::archive::{ArchiveFs, ArchiveOptions, ArchiveReport, LimitExceeded, Unpack};
+use crate::backend::archive::{ArchiveFs, ArchiveOptions, ArchiveReport, LimitExceeded, Unpack, unpacked_head};
+use crate::backend::tfs::{Part, TfsFs, TfsOptions};
 use crate::checked::to_u64;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::format::Unsupported;
-use crate::format::compress::{Compression, Fed, GzipMember};
+use crate::format::compress::Compression;
 use crate::format::detect::{HEAD_LEN, Signature, detect};
 use crate::fs::FileSystem;
 use crate::limits::{NESTED_COMPRESSIONS_MAX, UNPACKED_MAX};
@@ -201,6 +207,8 @@ pub struct OpenOptions {
     pub max_unpacked: u64,
     /// Give the tree that Linux would boot with, even from a damaged initial RAM filesystem.
     pub as_linux: bool,
+    /// Give what can be read of a damaged TFS: the tree as it was before the damage in its log.
+    pub recover: bool,
     /// What stands in for attributes that an image does not record.
     pub defaults: Defaults,
 }
@@ -208,7 +216,7 @@ pub struct OpenOptions {
 impl Default for OpenOptions {
     /// Strict, with the limit [`UNPACKED_MAX`].
     fn default() -> Self {
-        Self { max_unpacked: UNPACKED_MAX, as_linux: false, defaults: Defaults::default() }
+        Self { max_unpacked: UNPACKED_MAX, as_linux: false, recover: false, defaults: Defaults::default() }
     }
 }
 
@@ -219,17 +227,6 @@ pub struct OpenedImage {
     pub fs: Arc<dyn FileSystem>,
     /// What was found out on the way.
     pub facts: ImageFacts,
-}
-
-/// What is known about an image besides its tree.
-#[derive(Debug)]
-pub struct ImageFacts {
-    /// Its format.
-    pub format: Format,
-    /// Bytes of the image as it is stored; 0 for what is not stored as one run of bytes.
-    pub stored_len: u64,
-    /// For archives: parts, compressions, counts, and entries left out.
-    pub archive: Option<ArchiveReport>,
 }
 
 /// What is wrong, with the image it is wrong in.
@@ -244,7 +241,8 @@ pub struct OpenError {
 /// The bytes are no image of any format known here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
-    "no known format begins with \"{}\" (byte {offset}); expected cpio, or something compressed with it inside",
+    "no known format begins with \"{}\" (byte {offset}); expected cpio, tar, TFS, a program with an archive inside, or \
+     something compressed",
     .found.escape_ascii()
 )]
 pub struct UnknownFormat {
@@ -269,12 +267,28 @@ pub fn open(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedImage> 
 /// # Errors
 /// As [`open`], without the name.
 pub fn open_source(source: Arc<dyn Source>, format: Option<Format>, options: &OpenOptions) -> Result<OpenedImage> {
-    let format = match format {
+    open_selected(source, format, None, options)
+}
+
+/// Opens the part `select` of an image whose bytes are at hand.
+fn open_selected(
+    source: Arc<dyn Source>,
+    given: Option<Format>,
+    select: Option<&OsStr>,
+    options: &OpenOptions,
+) -> Result<OpenedImage> {
+    let format = match given {
         Some(format) => format,
         None => detect_format(&source)?,
     };
     match format {
-        Format::Cpio => open_cpio(source, options),
+        Format::Tfs => open_tfs(source, select, options),
+        Format::Cpio if select.is_some() => no_select(select),
+        Format::Cpio => open_archive(Format::Cpio, source, options, ArchiveFs::open_cpio),
+        Format::Tar | Format::Oci | Format::Docker => open_tar(source, given, select, options),
+        Format::Elf => open_archive(Format::Elf, source, options, |source, options| {
+            ArchiveFs::open_embedded(source, select.map(OsStr::as_bytes), options)
+        }),
         other => Err(not_yet(other).into()),
     }
 }
@@ -287,25 +301,25 @@ fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedIm
             return Err(Error::new(Errno::IllegalSeek, sentence));
         }
         (Location::Stdin, format) => {
-            no_select(reference)?;
-            return open_source(read_stream(std::io::stdin().lock(), options)?, format, options);
+            let source = read_stream(std::io::stdin().lock(), options)?;
+            return open_selected(source, format, reference.select.as_deref(), options);
         }
         (Location::Path(path), _) => path,
     };
     let metadata = std::fs::metadata(path).map_err(from_io)?;
     match reference.format {
         Some(Format::Dir) => open_dir(path),
-        None if metadata.is_dir() => match path.join("oci-layout").is_file() {
-            true => Err(not_yet(Format::Oci).into()),
-            false => open_dir(path),
-        },
-        Some(format) if metadata.is_dir() && format != Format::Oci => {
+        #[cfg(feature = "oci")]
+        None | Some(Format::Oci) if metadata.is_dir() && (reference.format.is_some() || oci::is_layout(path)) => {
+            oci::open_dir(path, reference.select.as_deref(), options)
+        }
+        None if metadata.is_dir() => open_dir(path),
+        Some(format) if metadata.is_dir() => {
             Err(Error::new(Errno::IsDir, format!("a directory cannot be read as {format}; leave the format out")))
         }
         format => {
             let source = read_file(path, &metadata, options)?;
-            no_select(reference)?;
-            open_source(source, format, options)
+            open_selected(source, format, reference.select.as_deref(), options)
         }
     }
 }
@@ -314,7 +328,7 @@ fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedIm
 #[cfg(all(feature = "host", target_os = "linux"))]
 fn open_dir(path: &Path) -> Result<OpenedImage> {
     let fs = crate::backend::host::HostFs::open(path)?;
-    Ok(OpenedImage { fs: Arc::new(fs), facts: ImageFacts { format: Format::Dir, stored_len: 0, archive: None } })
+    Ok(OpenedImage { fs: Arc::new(fs), facts: ImageFacts::new(Format::Dir, 0) })
 }
 
 #[cfg(not(all(feature = "host", target_os = "linux")))]
@@ -322,27 +336,71 @@ fn open_dir(_path: &Path) -> Result<OpenedImage> {
     Err(not_yet(Format::Dir).into())
 }
 
-fn open_cpio(source: Arc<dyn Source>, options: &OpenOptions) -> Result<OpenedImage> {
+fn open_archive(
+    format: Format,
+    source: Arc<dyn Source>,
+    options: &OpenOptions,
+    open: impl FnOnce(Arc<dyn Source>, &ArchiveOptions) -> Result<(ArchiveFs, ArchiveReport)>,
+) -> Result<OpenedImage> {
     let stored_len = source.len();
-    let options = ArchiveOptions {
-        unpack: if options.as_linux { Unpack::AsLinux } else { Unpack::Strict },
-        max_unpacked: options.max_unpacked,
-        defaults: options.defaults,
-    };
-    let (fs, report) = ArchiveFs::open_cpio(source, &options)?;
-    let facts = ImageFacts { format: Format::Cpio, stored_len, archive: Some(report) };
+    let (fs, report) = open(source, &archive_options(options))?;
+    let facts = ImageFacts { archive: Some(report), ..ImageFacts::new(format, stored_len) };
     Ok(OpenedImage { fs: Arc::new(fs), facts })
 }
 
-/// Nothing of what is read so far has parts to select.
-fn no_select(reference: &ImageRef) -> Result<()> {
-    match &reference.select {
-        None => Ok(()),
-        Some(select) => {
-            let sentence = format!("nothing to select with #{}", escape(select.as_bytes()));
-            Err(Error::new(Errno::Invalid, sentence))
-        }
+fn archive_options(options: &OpenOptions) -> ArchiveOptions {
+    ArchiveOptions {
+        unpack: if options.as_linux { Unpack::AsLinux } else { Unpack::Strict },
+        max_unpacked: options.max_unpacked,
+        defaults: options.defaults,
     }
+}
+
+/// A tar archive, which is a container image if it looks like one, unless the reference says what it is.
+fn open_tar(
+    source: Arc<dyn Source>,
+    given: Option<Format>,
+    select: Option<&OsStr>,
+    options: &OpenOptions,
+) -> Result<OpenedImage> {
+    let stored_len = source.len();
+    let (archive, report) = ArchiveFs::open_tar(source, &archive_options(options))?;
+    #[cfg(feature = "oci")]
+    if let format @ (Format::Oci | Format::Docker) = given.unwrap_or_else(|| oci::format_of(&archive)) {
+        return oci::open_archive(archive, format, stored_len, select, options);
+    }
+    #[cfg(not(feature = "oci"))]
+    if let Some(format @ (Format::Oci | Format::Docker)) = given {
+        return Err(not_yet(format).into());
+    }
+    if select.is_some() {
+        return no_select(select);
+    }
+    let facts = ImageFacts { archive: Some(report), ..ImageFacts::new(Format::Tar, stored_len) };
+    Ok(OpenedImage { fs: Arc::new(archive), facts })
+}
+
+fn open_tfs(source: Arc<dyn Source>, select: Option<&OsStr>, options: &OpenOptions) -> Result<OpenedImage> {
+    let part = match select.map(OsStr::as_bytes) {
+        None => None,
+        Some(b"root") => Some(Part::Root),
+        Some(b"boot") => Some(Part::Boot),
+        Some(other) => {
+            let sentence = format!("a Nanos disk has #boot and #root, not #{}", escape(other));
+            return Err(Error::new(Errno::Invalid, sentence));
+        }
+    };
+    let stored_len = source.len();
+    let options = TfsOptions { part, recover: options.recover, defaults: options.defaults };
+    let (fs, report) = TfsFs::open(source, &options)?;
+    let facts = ImageFacts { tfs: Some(report), ..ImageFacts::new(Format::Tfs, stored_len) };
+    Ok(OpenedImage { fs: Arc::new(fs), facts })
+}
+
+/// The answer where a format has no parts to select.
+fn no_select(select: Option<&OsStr>) -> Result<OpenedImage> {
+    let select = escape(select.unwrap_or_default().as_bytes());
+    Err(Error::new(Errno::Invalid, format!("nothing to select with #{select}")))
 }
 
 fn not_yet(format: Format) -> Unsupported {
@@ -366,7 +424,12 @@ fn read_file(path: &Path, metadata: &std::fs::Metadata, options: &OpenOptions) -
     if !metadata.is_file() {
         return read_stream(file, options);
     }
-    if metadata.len() == 0 {
+    source_of(file)
+}
+
+/// Maps a file.
+fn source_of(file: File) -> Result<Arc<dyn Source>> {
+    if file.metadata().map_err(from_io)?.len() == 0 {
         return Ok(Arc::new(BytesSource::new(bytes::Bytes::new())));
     }
     match MmapSource::new(&file) {
@@ -387,6 +450,9 @@ fn read_stream(stream: impl Read, options: &OpenOptions) -> Result<Arc<dyn Sourc
     Ok(Arc::new(BytesSource::new(bytes.into())))
 }
 
+/// Bytes decompressed to find out what is inside: enough that what is compressed once more shows its own start.
+const PACKED_HEAD_LEN: usize = 64 << 10;
+
 /// Finds the format from the bytes, looking inside what is compressed.
 fn detect_format(source: &Arc<dyn Source>) -> Result<Format> {
     let start = first_nonzero(&**source)?;
@@ -399,19 +465,17 @@ fn detect_format(source: &Arc<dyn Source>) -> Result<Format> {
             Some(Signature::Cpio(_)) => return Ok(Format::Cpio),
             Some(Signature::Tar) => return Ok(Format::Tar),
             Some(Signature::Tfs) => return Ok(Format::Tfs),
-            Some(Signature::Elf | Signature::Pe) => return Ok(Format::Elf),
-            Some(Signature::Compressed(Compression::Gzip)) => {
+            Some(Signature::Elf | Signature::Pe | Signature::Linux) => return Ok(Format::Elf),
+            Some(Signature::Compressed(compression)) => {
                 head = match packed {
-                    None => {
-                        let window = to_u64(GzipMember::WINDOW);
-                        gzip_head(&source.bytes_at(start..source.len().min(start.saturating_add(window)))?)
+                    None => unpacked_head(source, start, compression, PACKED_HEAD_LEN),
+                    Some(_) => {
+                        let inner: Arc<dyn Source> = Arc::new(BytesSource::new(head.into()));
+                        unpacked_head(&inner, 0, compression, PACKED_HEAD_LEN)
                     }
-                    Some(_) => gzip_head(&head),
                 };
-                packed = Some(Compression::Gzip);
+                packed = Some(compression);
             }
-            // What is inside cannot be seen yet; of the formats that are compressed, this one will say so best.
-            Some(Signature::Compressed(_)) => return Ok(Format::Cpio),
             // Damaged or empty inside: the reader of initial RAM filesystems says where.
             None if packed.is_some() => return Ok(Format::Cpio),
             None => break,
@@ -422,20 +486,6 @@ fn detect_format(source: &Arc<dyn Source>) -> Result<Format> {
         *found = *byte;
     }
     Err(Error::new(Errno::Invalid, UnknownFormat { offset: start, found }))
-}
-
-/// The first bytes inside a gzip stream, as far as `packed` goes.
-fn gzip_head(packed: &[u8]) -> Vec<u8> {
-    let mut member = GzipMember::new(false);
-    let mut out = Vec::new();
-    let mut rest = packed;
-    while let Ok(Fed::More(used)) = member.feed(rest, &mut out, HEAD_LEN) {
-        rest = rest.get(used..).unwrap_or_default();
-        if rest.is_empty() {
-            break;
-        }
-    }
-    out
 }
 
 /// Where the first byte that is not zero stands.

@@ -50,6 +50,21 @@ fn name(at: &str) -> Name<'_> {
     Name::new(at.as_bytes()).unwrap()
 }
 
+/// A file of whoever runs the tests: only root may make others'.
+fn new_file() -> NewNode<'static> {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    NewNode { kind: NewKind::File, mode: 0o644, uid, gid }
+}
+
+/// Sets it when dropped, also by a panic.
+struct Sets<'a>(&'a AtomicBool);
+
+impl Drop for Sets<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn lookup(dir: &NodeRef, at: &str) -> mountless::Result<NodeRef> {
     NodeRef::lookup(dir.fs(), dir.node(), name(at))
 }
@@ -60,7 +75,7 @@ fn touch_all(node: &NodeRef) -> Vec<Errno> {
     let writable = fs.writable().unwrap();
     let mode = SetAttr { mode: Some(0o777), ..SetAttr::default() };
     let size = SetAttr { size: Some(0), ..SetAttr::default() };
-    let file = NewNode { kind: NewKind::File, mode: 0o644, uid: 0, gid: 0 };
+    let file = new_file();
     [
         fs.read_at(id, 0, &mut [0; 10]).err(),
         fs.read_shared(id, 0, 10).err(),
@@ -144,7 +159,8 @@ fn a_directory_swapped_for_a_link_under_way() {
                 rustix::fs::renameat_with(&dir, "d", &dir, "link", exchange).unwrap();
             }
         });
-        let file = NewNode { kind: NewKind::File, mode: 0o644, uid: 0, gid: 0 };
+        let _stops = Sets(&stop);
+        let file = new_file();
         let fs = place.open();
         let (writable, root) = (fs.writable().unwrap(), NodeRef::root(Arc::clone(&fs)));
         for _ in 0..20_000 {
@@ -162,7 +178,6 @@ fn a_directory_swapped_for_a_link_under_way() {
                 links += 1;
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(directories > 0 && links > 0, "both were met: {directories} and {links}");
     place.assert_untouched();

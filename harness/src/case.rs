@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mountless::attr::FileType;
+use mountless::compose::crash::Promises;
+use mountless::compose::fault::Fault;
 use mountless::open::{ImageRef, split_path};
 use mountless_wasi::run::Preopen;
 use regex::Regex;
@@ -41,6 +43,12 @@ pub struct Case {
     /// How often it is tried again, if not as often as all the others.
     pub(crate) retries: Option<u32>,
     pub(crate) limits: Limits,
+    /// Clocks and random bytes that repeat, from this seed.
+    pub(crate) deterministic: Option<u64>,
+    /// Calls that fail on purpose.
+    pub(crate) faults: Vec<Fault>,
+    /// Power cuts to try.
+    pub(crate) crash: Option<Crash>,
     pub(crate) expect: Expect,
 }
 
@@ -128,6 +136,15 @@ impl ProgramAt {
     }
 }
 
+impl std::fmt::Display for ProgramAt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Host(path) => path.display().fmt(f),
+            Self::InImage(path) => write!(f, "image:{path}"),
+        }
+    }
+}
+
 /// Standard input.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Input {
@@ -188,6 +205,35 @@ impl Default for Limits {
     fn default() -> Self {
         Self { time: Duration::from_mins(1), memory: 1 << 30, output: 16 << 20, disk: 1 << 30 }
     }
+}
+
+/// Power cuts while the program runs, and who says whether what is left is right.
+#[derive(Clone, Debug)]
+pub(crate) struct Crash {
+    pub(crate) at: CrashAt,
+    pub(crate) verify: Vec<Verify>,
+    pub(crate) promises: Promises,
+    /// Random states a cut.
+    pub(crate) random: u32,
+    pub(crate) seed: u64,
+    /// Most states to try.
+    pub(crate) states_max: u64,
+}
+
+/// Where the power is cut.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CrashAt {
+    EverySync,
+    EveryWrite,
+    /// At so many of all places.
+    Sample(u64),
+}
+
+/// A program that is run on what a power cut left, and fails if that is wrong.
+#[derive(Clone, Debug)]
+pub(crate) struct Verify {
+    pub(crate) program: ProgramAt,
+    pub(crate) args: Vec<String>,
 }
 
 /// What must come out; without anything said: exit code 0.
@@ -285,8 +331,16 @@ impl Case {
             skip: None,
             retries: None,
             limits: Limits::default(),
+            deterministic: None,
+            faults: Vec::new(),
+            crash: None,
             expect: Expect::default(),
         }
+    }
+
+    /// Whether its tree is that of the images, with nothing of its own.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.files.is_empty() && self.volumes.is_empty()
     }
 
     /// Where the case stands and what it is called.
@@ -361,6 +415,20 @@ impl Case {
     pub fn volume(mut self, reference: impl Into<OsString>, path: impl Into<String>) -> Self {
         let image = ImageRef::parse(reference.into());
         self.volumes.push(Volume { image, path: path.into(), read_only: false });
+        self
+    }
+
+    /// Makes calls on the file system fail on purpose. A fault that never strikes fails the case.
+    #[must_use]
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.faults.push(fault);
+        self
+    }
+
+    /// Makes runs repeat: clocks start at a fixed time and never wait, random bytes follow from the seed.
+    #[must_use]
+    pub const fn deterministic(mut self, seed: u64) -> Self {
+        self.deterministic = Some(seed);
         self
     }
 

@@ -82,6 +82,7 @@ pub(crate) fn ended(outcome: &Outcome) -> String {
         Outcome::Exited(code) => format!("exit code {code}"),
         Outcome::Trapped(_) => "a trap".to_owned(),
         Outcome::TimedOut => "no end in time".to_owned(),
+        Outcome::OutOfFuel => "no end before its fuel was used up".to_owned(),
     }
 }
 
@@ -134,7 +135,7 @@ impl Checker<'_> {
                 let limit = humantime::format_duration(self.case.limits.time);
                 format!("It was still running after {limit}; `limits.time` sets the limit.")
             }
-            Outcome::Exited(_) => String::new(),
+            Outcome::Exited(_) | Outcome::OutOfFuel => String::new(),
         };
         self.found.push(Mismatch::new(format!("expected {expected}, found {}", ended(outcome)), detail));
     }
@@ -208,7 +209,10 @@ impl Checker<'_> {
             Ok(_) if expect.absent => return wrong(format!("{path} is there")),
             Ok(attr) => attr,
             Err(error) if matches!(error.errno(), Errno::NotFound | Errno::NotDir) => {
-                return if expect.absent { () } else { wrong(format!("{path} is not there")) };
+                if !expect.absent {
+                    wrong(format!("{path} is not there"));
+                }
+                return;
             }
             Err(error) => return wrong(format!("{path} cannot be looked at: {error}")),
         };

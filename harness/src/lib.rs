@@ -18,16 +18,17 @@
 
 mod case;
 mod check;
+mod crash;
 mod diagnostic;
 mod discover;
 mod engine;
 mod file;
 mod filter;
+mod inject;
 mod mimic;
 pub mod report;
 mod run;
 mod rust_api;
-mod size;
 mod snapshot;
 mod tree;
 
@@ -38,7 +39,7 @@ pub use self::discover::{Discovered, discover, discover_from};
 pub use self::engine::{CannotRun, Engine, Ran};
 pub use self::file::schema;
 pub use self::filter::{Filter, Matcher, Partition};
+pub use self::inject::Inject;
 pub use self::mimic::{main, trials};
-pub use self::run::{CaseResult, Event, GRACE, RunConfig, RunReport, Verdict, run_case, run_cases};
-pub use self::size::Size;
+pub use self::run::{CaseConfig, CaseResult, Event, GRACE, RunConfig, RunReport, Tried, Verdict, run_case, run_cases};
 pub use self::snapshot::Update;

@@ -10,7 +10,7 @@ use mountless_wasi::run::Cache;
 use crate::check::shown;
 use crate::discover::discover_from;
 use crate::engine::{CannotRun, Engine};
-use crate::run::{CaseResult, Verdict, run_case};
+use crate::run::{CaseConfig, CaseResult, Verdict, run_case};
 use crate::snapshot::Update;
 
 /// The `main` of a test target with `harness = false`: `cargo test` and `cargo nextest run` see each case below `dir` as
@@ -58,7 +58,8 @@ pub fn trials(dir: &Path) -> Vec<Trial> {
             let engine = engine.get_or_init(|| Engine::new(&Cache::User)).as_ref().map_err(ToString::to_string)?;
             // Asked for in spite of the reason, with `--ignored`.
             let case = crate::case::Case { skip: None, ..case };
-            failure(&run_case(engine, &case, update)).map_or(Ok(()), |text| Err(Failed::from(text)))
+            failure(&run_case(engine, &case, CaseConfig { update, inject: None, lanes: 1 }))
+                .map_or(Ok(()), |text| Err(Failed::from(text)))
         });
         trials.push(trial.with_ignored_flag(is_skipped));
     }

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::case::{Case, CaseId};
 use crate::check::{Mismatch, check};
-use crate::engine::Engine;
+use crate::crash;
+use crate::engine::{CannotRun, Engine};
+use crate::inject::{self, Inject};
 use crate::snapshot::Update;
 
 /// How to run cases.
@@ -23,6 +25,8 @@ pub struct RunConfig {
     pub fail_fast: bool,
     /// What to do with snapshots that differ.
     pub update: Update,
+    /// Failures to try on each case that passes.
+    pub inject: Option<Inject>,
     /// A case that runs longer is said to be slow, each time as much has passed again.
     pub slow: Duration,
     /// Set from outside, by the handler of a signal for example: no further case is started, and those that run are
@@ -38,6 +42,7 @@ impl Default for RunConfig {
             retries: 0,
             fail_fast: false,
             update: Update::from_env(),
+            inject: None,
             slow: Duration::from_secs(10),
             stop: Arc::default(),
         }
@@ -90,9 +95,38 @@ pub struct CaseResult {
     pub stderr: Vec<u8>,
     /// What it changed, if it failed.
     pub diff: String,
+    /// What was tried besides running it.
+    pub tried: Tried,
+}
+
+/// What was tried besides running a case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tried {
+    /// States after power cuts that were checked.
+    pub states: usize,
+    /// How many there are.
+    pub states_of: usize,
+    /// Runs in which a call failed.
+    pub faults: usize,
+    /// How many calls there are that could.
+    pub faults_of: usize,
 }
 
 impl CaseResult {
+    /// Nothing is known but the verdict.
+    fn of(id: &CaseId, verdict: Verdict) -> Self {
+        Self {
+            id: id.clone(),
+            verdict,
+            time: Duration::ZERO,
+            failed_attempts: 0,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            diff: String::new(),
+            tried: Tried::default(),
+        }
+    }
+
     /// Whether it passed only after it was tried again.
     #[must_use]
     pub fn is_flaky(&self) -> bool {
@@ -144,38 +178,89 @@ enum Message {
     Done(usize, Box<CaseResult>),
 }
 
+/// How a case is run.
+#[derive(Clone, Copy, Debug)]
+pub struct CaseConfig<'a> {
+    /// What to do with snapshots that differ.
+    pub update: Update,
+    /// Failures to try on a case that passes.
+    pub inject: Option<&'a Inject>,
+    /// States after power cuts that are checked at a time.
+    pub lanes: usize,
+}
+
+/// Bytes of a program's output that are kept of a case that fails.
+const KEPT_MAX: usize = 64 << 10;
+
 /// Runs one case and compares what comes out, once.
 #[must_use]
-pub fn run_case(engine: &Engine, case: &Case, update: Update) -> CaseResult {
+pub fn run_case(engine: &Engine, case: &Case, config: CaseConfig<'_>) -> CaseResult {
     let started = Instant::now();
-    let mut result = CaseResult {
-        id: case.id.clone(),
-        verdict: Verdict::Passed,
-        time: Duration::ZERO,
-        failed_attempts: 0,
-        stdout: Vec::new(),
-        stderr: Vec::new(),
-        diff: String::new(),
-    };
+    let mut result = CaseResult::of(&case.id, Verdict::Passed);
     if let Some(reason) = &case.skip {
         result.verdict = Verdict::Skipped(reason.clone());
         return result;
     }
-    match engine.run(case) {
-        Err(error) => result.verdict = Verdict::Broken(error.to_string()),
-        Ok(ran) => {
-            let mismatches = check(case, &ran, update);
-            if !mismatches.is_empty() {
-                result.verdict = Verdict::Failed(mismatches);
-                // Best effort: the verdict is there already.
-                result.diff = ran.diff().unwrap_or_default();
-                result.stdout = ran.stdout;
-                result.stderr = ran.stderr;
-            }
-        }
+    if let Err(error) = run_into(&mut result, engine, case, config) {
+        result.verdict = Verdict::Broken(error.to_string());
     }
     result.time = started.elapsed();
     result
+}
+
+fn run_into(result: &mut CaseResult, engine: &Engine, case: &Case, config: CaseConfig<'_>) -> Result<(), CannotRun> {
+    let (ran, recording) = match &case.crash {
+        None => (engine.run(case)?, None),
+        Some(_) => {
+            let (ran, recording) = crash::record(engine, case)?;
+            (ran, Some(recording))
+        }
+    };
+    let mut mismatches = check(case, &ran, config.update);
+    mismatches.extend(ran.idle_faults.iter().map(|number| Mismatch {
+        what: format!("fault {number} of the case never struck"),
+        detail: "The program makes no such call. `mountless run --trace -` shows those that it makes.".to_owned(),
+    }));
+    if mismatches.is_empty() {
+        if let (Some(crash), Some(recording)) = (&case.crash, &recording) {
+            let explored = crash::explore(engine, case, crash, (&ran, recording), config.lanes)?;
+            result.tried.states = explored.states;
+            result.tried.states_of = explored.of;
+            mismatches.extend(explored.failure);
+        }
+        if let (true, Some(inject)) = (mismatches.is_empty(), config.inject) {
+            let injected = inject::inject(engine, case, inject)?;
+            result.tried.faults = injected.runs;
+            result.tried.faults_of = injected.of;
+            mismatches.extend(injected.mismatches);
+        }
+    } else {
+        // Best effort: the verdict is there already.
+        result.diff = kept_text(ran.diff().unwrap_or_default());
+        result.stdout = kept(ran.stdout);
+        result.stderr = kept(ran.stderr);
+    }
+    if !mismatches.is_empty() {
+        let bounded = |mismatch: Mismatch| Mismatch { detail: kept_text(mismatch.detail), ..mismatch };
+        result.verdict = Verdict::Failed(mismatches.into_iter().map(bounded).collect());
+    }
+    Ok(())
+}
+
+/// The end of what a program wrote: reports of thousands of failures are to fit into memory.
+fn kept(bytes: Vec<u8>) -> Vec<u8> {
+    match bytes.len().checked_sub(KEPT_MAX) {
+        None | Some(0) => bytes,
+        Some(cut) => {
+            let mut text = format!("… {cut} bytes before\n").into_bytes();
+            text.extend_from_slice(bytes.get(cut..).unwrap_or_default());
+            text
+        }
+    }
+}
+
+fn kept_text(text: String) -> String {
+    if text.len() <= KEPT_MAX { text } else { String::from_utf8_lossy(&kept(text.into_bytes())).into_owned() }
 }
 
 /// Runs cases, telling `observe` what happens as it happens, in this thread.
@@ -193,15 +278,19 @@ pub fn run_cases(
     let next = Arc::new(AtomicUsize::new(0));
     let halt = Arc::new(AtomicBool::new(false));
     let (tell, told) = mpsc::channel();
-    for _ in 0..config.jobs.clamp(1, cases.len().max(1)) {
+    let workers = config.jobs.clamp(1, cases.len().max(1));
+    // Cores that no case is for help the others.
+    let lanes = (config.jobs / workers).max(1);
+    for _ in 0..workers {
         let (engine, cases, next) = (Arc::clone(engine), Arc::clone(&cases), Arc::clone(&next));
         let (halt, stop, tell) = (Arc::clone(&halt), Arc::clone(&config.stop), tell.clone());
-        let (retries, update) = (config.retries, config.update);
+        let (retries, update, inject) = (config.retries, config.update, config.inject.clone());
         thread::spawn(move || {
+            let config = CaseConfig { update, inject: inject.as_ref(), lanes };
             while !halt.load(Ordering::Relaxed) && !stop.load(Ordering::Relaxed) {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(case) = cases.get(at) else { break };
-                if work(&engine, case, at, case.retries.unwrap_or(retries), update, &tell).is_none() {
+                if work(&engine, case, at, case.retries.unwrap_or(retries), config, &tell).is_none() {
                     break;
                 }
             }
@@ -262,13 +351,8 @@ pub fn run_cases(
     let mut report = RunReport { results: Vec::new(), time: started.elapsed(), interrupted };
     for (at, (case, result)) in cases.iter().zip(results).enumerate() {
         let left = |verdict| CaseResult {
-            id: case.id.clone(),
-            verdict,
             time: running.get(&at).map_or(Duration::ZERO, |(since, _)| since.elapsed()),
-            failed_attempts: 0,
-            stdout: Vec::new(),
-            stderr: Vec::new(),
-            diff: String::new(),
+            ..CaseResult::of(&case.id, verdict)
         };
         report.results.push(match result {
             Some(result) => result,
@@ -291,13 +375,13 @@ fn work(
     case: &Case,
     at: usize,
     retries: u32,
-    update: Update,
+    config: CaseConfig<'_>,
     tell: &mpsc::Sender<Message>,
 ) -> Option<()> {
     tell.send(Message::Started(at)).ok()?;
     let mut failed_attempts = 0;
     let result = loop {
-        let result = run_case(engine, case, update);
+        let result = run_case(engine, case, config);
         if !matches!(result.verdict, Verdict::Failed(_)) || failed_attempts >= retries {
             break CaseResult { failed_attempts, ..result };
         }

@@ -353,7 +353,7 @@ fn cases_in_rust_share_an_engine_and_assert() {
     let ran = case().args(["make", "2"]).file("/etc/app.conf", "x=1\n").run().unwrap();
     ran.assert_exit(2).assert_stdout_contains("ma").assert_diff("A /made dir 0755\n");
     ran.assert_file("/etc/app.conf", "x=1\n").assert_absent("/etc/other");
-    let wrong = std::panic::catch_unwind(|| ran.assert_stdout("hello\n").outcome.clone());
+    let wrong = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| ran.assert_stdout("hello\n").outcome.clone()));
     let message = *wrong.unwrap_err().downcast::<String>().unwrap();
     assert!(message.starts_with("stdout differs\n--- expected\n+++ found\n"), "{message}");
     case().arg("trap").run().unwrap().assert_trap();

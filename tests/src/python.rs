@@ -3,18 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
+pub use xtask::guests::PYTHON_HOME as HOME;
+use xtask::guests::UNPACK_PYTHON_LIBRARY;
+
 use crate::reference;
-
-/// Where the library is in the images of the tests: outside of `/usr`, which the interpreter itself holds a copy of.
-pub const HOME: &str = "/py312";
-
-/// Unpacks the interpreter's own copy of the standard library: a zip archive of compiled modules, and `os.py`, by which
-/// CPython knows the place.
-const UNPACK: &str = "
-import shutil, zipfile
-zipfile.ZipFile('/usr/local/lib/python312.zip').extractall('/lib/python3.12')
-shutil.copyfile('/usr/local/lib/python3.12/os.py', '/lib/python3.12/os.py')
-";
 
 /// The interpreter, and a directory that holds `lib/python3.12`: what belongs at [`HOME`]. Made once.
 #[must_use]
@@ -23,9 +15,7 @@ pub fn interpreter_and_library() -> (PathBuf, PathBuf) {
     let library = xtask::guests::dir().join("python-library");
     if !library.exists() {
         let making = tempfile::tempdir_in(xtask::guests::dir()).unwrap();
-        // CPython looks for this one too.
-        fs::create_dir_all(making.path().join("lib/python3.12/lib-dynload")).unwrap();
-        let ran = reference::run(&wasm, &["python", "-c", UNPACK], &[], making.path());
+        let ran = reference::run_at(&wasm, &["python", "-c", UNPACK_PYTHON_LIBRARY], &[], making.path(), "/out");
         assert_eq!(ran.code, 0, "{}", String::from_utf8_lossy(&ran.stderr));
         assert!(making.path().join("lib/python3.12/os.py").exists());
         // Another process may have been faster, with the same result.

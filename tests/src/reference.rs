@@ -18,15 +18,28 @@ pub struct Ran {
     pub stderr: Vec<u8>,
 }
 
-/// Runs `wasm` with `dir` as its `/`.
-#[must_use]
-pub fn run(wasm: &Path, arguments: &[&str], environment: &[(&str, &str)], dir: &Path) -> Ran {
-    run_at(wasm, arguments, environment, dir, "/")
-}
-
 /// Runs `wasm` with `dir` preopened as `name`.
 #[must_use]
 pub fn run_at(wasm: &Path, arguments: &[&str], environment: &[(&str, &str)], dir: &Path, name: &str) -> Ran {
+    let (stdout, stderr) = (MemoryOutputPipe::new(1 << 24), MemoryOutputPipe::new(1 << 24));
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.args(arguments).envs(environment).stdout(stdout.clone()).stderr(stderr.clone());
+    wasi.preopened_dir(dir, name, FsPerms::ReadWrite).unwrap();
+    let code = start(wasm, wasi);
+    Ran { code, stdout: stdout.contents().into(), stderr: stderr.contents().into() }
+}
+
+/// Runs `wasm` with `dir` as its `/` and this process's output, in the host's fastest way: file operations block the
+/// thread that asks, instead of going to others.
+#[must_use]
+pub fn run_inherited(wasm: &Path, arguments: &[&str], environment: &[(&str, &str)], dir: &Path) -> i32 {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.args(arguments).envs(environment).inherit_stdout().inherit_stderr();
+    wasi.allow_blocking_current_thread(true).preopened_dir(dir, "/", FsPerms::ReadWrite).unwrap();
+    start(wasm, wasi)
+}
+
+fn start(wasm: &Path, mut wasi: WasiCtxBuilder) -> i32 {
     let mut cache = CacheConfig::new();
     cache.with_directory(std::path::absolute(xtask::guests::dir().join("compiled")).unwrap());
     let mut config = Config::new();
@@ -34,19 +47,13 @@ pub fn run_at(wasm: &Path, arguments: &[&str], environment: &[(&str, &str)], dir
     let engine = Engine::new(&config).unwrap();
     let module = Module::from_file(&engine, wasm).unwrap();
 
-    let (stdout, stderr) = (MemoryOutputPipe::new(1 << 24), MemoryOutputPipe::new(1 << 24));
-    let mut wasi = WasiCtxBuilder::new();
-    wasi.args(arguments).envs(environment).stdout(stdout.clone()).stderr(stderr.clone());
-    wasi.preopened_dir(dir, name, FsPerms::ReadWrite).unwrap();
     let mut store = Store::new(&engine, wasi.build_p1());
     let mut linker: Linker<WasiP1Ctx> = Linker::new(&engine);
     p1::add_to_linker_sync(&mut linker, |wasi| wasi).unwrap();
     let instance = linker.instantiate(&mut store, &module).unwrap();
     let start = instance.get_typed_func::<(), ()>(&mut store, "_start").unwrap();
-    let code = match start.call(&mut store, ()) {
+    match start.call(&mut store, ()) {
         Ok(()) => 0,
         Err(error) => error.downcast_ref::<I32Exit>().unwrap_or_else(|| panic!("{error:?}")).0,
-    };
-    drop(store);
-    Ran { code, stdout: stdout.contents().into(), stderr: stderr.contents().into() }
+    }
 }

@@ -1,7 +1,7 @@
 //! What a guest gets besides files: arguments, environment, clocks, random bytes and the three standard streams.
 //!
 //! [`Host`] is what the preview 1 calls ask for, free of engine and async. [`CtxHost`] answers from an ordinary
-//! [`WasiCtx`], in the order and with the values that wasmtime-wasi itself would use.
+//! [`WasiCtx`](wasmtime_wasi::WasiCtx), in the order and with the values that wasmtime-wasi itself would use.
 
 mod ctx;
 mod wait;
@@ -12,6 +12,7 @@ use mountless::errno::Errno;
 use mountless::error::Error;
 
 pub use self::ctx::CtxHost;
+pub(crate) use self::wait::outside_of_runtimes;
 
 /// A clock of preview 1 that we have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,7 +79,7 @@ impl From<Error> for Fail {
 
 /// The guest learns `EIO`; where the image is damaged only the log can say.
 #[cold]
-fn report(error: &Error) {
+pub(crate) fn report(error: &Error) {
     match error.corrupt() {
         Some(corrupt) => tracing::error!(%corrupt, "damaged image"),
         None => tracing::warn!(%error, "input/output error"),

@@ -46,6 +46,10 @@
 )]
 
 pub mod errno;
+pub mod files;
 pub mod host;
 pub mod p1;
+pub mod p2;
+#[cfg(feature = "p3")]
+pub mod p3;
 pub mod run;

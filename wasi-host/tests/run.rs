@@ -49,6 +49,15 @@ fn run(body: &str) -> Outcome {
 }
 
 #[test]
+fn a_runner_without_time_limits_runs_all_the_same() {
+    let runner = Runner::uninterruptible(&Cache::Off).unwrap();
+    let program = program(&runner, r#"(func (export "_start") (call $exit (i32.const 7)))"#);
+    assert_eq!(runner.run(&program, &namespace(), RunOptions::default()).unwrap(), Outcome::Exited(7));
+    let limited = RunOptions { timeout: Some(Duration::from_secs(1)), ..RunOptions::default() };
+    assert!(matches!(runner.run(&program, &namespace(), limited), Err(RunError::Uninterruptible)));
+}
+
+#[test]
 fn exit_codes_are_passed_on_as_they_are() {
     assert_eq!(run(r#"(func (export "_start"))"#), Outcome::Exited(0));
     for code in [0, 1, 3, 126, 134, 255, 300, -1] {
@@ -74,7 +83,9 @@ fn reactors_are_initialized() {
     assert_eq!(run(r#"(func (export "_initialize") (call $exit (i32.const 7)))"#), Outcome::Exited(7));
     let both = r#"(func (export "_initialize") (call $exit (i32.const 7))) (func (export "_start"))"#;
     assert_eq!(run(both), Outcome::Exited(0));
-    let neither = runner().compile(&wasm(r#"(func (export "main"))"#)).unwrap_err();
+    let runner = runner();
+    let library = program(&runner, r#"(func (export "main"))"#);
+    let neither = runner.run(&library, &namespace(), RunOptions::default()).unwrap_err();
     assert!(matches!(neither, RunError::NoEntry), "{neither}");
     assert!(neither.to_string().contains("_initialize"));
 }
@@ -201,7 +212,7 @@ fn what_cannot_run_is_refused_with_a_reason() {
     assert!(refused(b"#!/bin/sh\n").contains("script"));
     assert!(refused(b"\x7fELF").contains("ELF"));
     assert!(refused(b"(module)").contains("text format"));
-    assert!(refused(&wat::parse_str("(component)").unwrap()).contains("preview 2"));
+    assert!(refused(&wat::parse_str(r#"(component (import "x" (func)))"#).unwrap()).contains("does not link"));
     assert!(refused(b"\0asm\x01\0\0\0\xff").contains("does not compile"));
 
     let module = |text: &str| wat::parse_str(text).unwrap();

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::install::{self, has_program};
 use crate::{Result, run_quiet};
 
 const CLANG: &str = "clang-19";
@@ -35,9 +36,16 @@ pub fn fetch() -> Result {
             println!("{}", c_program(&name)?.display());
         }
     }
+    for name in CRASH_EXAMPLE {
+        println!("{}", crash_example(name)?.display());
+    }
+    println!("{}", sqlite_bank()?.display());
     println!("{}", python()?.display());
     Ok(())
 }
+
+/// The programs of `examples/crash`.
+pub const CRASH_EXAMPLE: [&str; 2] = ["save", "check"];
 
 fn sources() -> PathBuf {
     crate::workspace().join("tests/guests")
@@ -49,8 +57,77 @@ fn sources() -> PathBuf {
 /// The compiler's, or a sentence that says how to get one.
 pub fn c_program(name: &str) -> Result<PathBuf> {
     let source = sources().join(name).with_extension("c");
+    compiled(name, &source, |compile| {
+        compile.args(["-Wall", "-Wextra", "-Werror"]).arg(&source);
+        Ok(())
+    })
+}
+
+/// The module compiled from `examples/crash/NAME.c`.
+///
+/// # Errors
+/// As [`c_program`].
+pub fn crash_example(name: &str) -> Result<PathBuf> {
+    let source = crate::workspace().join("examples/crash").join(name).with_extension("c");
+    compiled(&format!("crash-{name}"), &source, |compile| {
+        compile.args(["-Wall", "-Wextra", "-Werror"]).arg(&source);
+        Ok(())
+    })
+}
+
+/// Where SQLite's sources are published in one file.
+const SQLITE_CRATE: (&str, &str) = ("libsqlite3-sys", "0.39.1");
+
+/// `tests/guests/sqlite/bank.c` with SQLite.
+///
+/// # Errors
+/// As [`c_program`], and if SQLite's sources cannot be downloaded.
+pub fn sqlite_bank() -> Result<PathBuf> {
+    let source = sources().join("sqlite/bank.c");
+    compiled("sqlite-bank", &source, |compile| {
+        let sqlite = sqlite_source()?;
+        let mut include = std::ffi::OsString::from("-I");
+        include.push(&sqlite);
+        compile.arg(include).args([
+            "-D_WASI_EMULATED_GETPID",
+            "-D_WASI_EMULATED_MMAN",
+            "-DSQLITE_THREADSAFE=0",
+            "-DSQLITE_OMIT_LOAD_EXTENSION",
+            "-DSQLITE_TEMP_STORE=3",
+            "-Wno-everything",
+        ]);
+        compile.arg(&source).arg(sqlite.join("sqlite3.c"));
+        compile.args(["-lwasi-emulated-getpid", "-lwasi-emulated-mman"]);
+        Ok(())
+    })
+}
+
+/// SQLite's sources, where cargo unpacks the crate that carries them.
+fn sqlite_source() -> Result<PathBuf> {
+    let (name, version) = SQLITE_CRATE;
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    let registries = home.ok_or("there is no home directory to look for cargo's downloads in")?.join("registry/src");
+    let find = || {
+        let mut dirs = fs::read_dir(&registries).ok()?.filter_map(std::result::Result::ok);
+        dirs.find_map(|registry| {
+            let dir = registry.path().join(format!("{name}-{version}/sqlite3"));
+            dir.join("sqlite3.c").exists().then_some(dir)
+        })
+    };
+    if let Some(dir) = find() {
+        return Ok(dir);
+    }
+    // It downloads what it tells about.
+    run_quiet(crate::cargo().args(["info", "--quiet", &format!("{name}@{version}")]))
+        .map_err(|error| format!("SQLite's sources cannot be downloaded: {error}"))?;
+    find().ok_or_else(|| format!("{name} {version} is not in {}", registries.display()).into())
+}
+
+/// The module that `arguments` make the compiler make, if it is older than its source.
+fn compiled(name: &str, source: &Path, arguments: impl FnOnce(&mut Command) -> Result) -> Result<PathBuf> {
     let wasm = dir().join(name).with_extension("wasm");
-    if is_newer(&wasm, &source) {
+    if is_newer(&wasm, source) {
         return Ok(wasm);
     }
     if !has_c_toolchain() {
@@ -63,7 +140,8 @@ pub fn c_program(name: &str) -> Result<PathBuf> {
     fs::create_dir_all(&making_dir)?;
     let making = making_dir.join(name).with_extension("wasm");
     let mut compile = Command::new(CLANG);
-    compile.args(["--target=wasm32-wasi", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&making).arg(&source);
+    compile.args(["--target=wasm32-wasi", "-O2", "-o"]).arg(&making);
+    arguments(&mut compile)?;
     run_quiet(&mut compile)?;
     fs::rename(&making, &wasm)?;
     fs::remove_dir(&making_dir)?;
@@ -99,6 +177,43 @@ pub fn python() -> Result<PathBuf> {
     if wasm.exists() { Ok(wasm) } else { Err(format!("the wheel holds no {PYTHON_WASM}").into()) }
 }
 
+/// Where CPython's library is in the images of the tests: outside of `/usr`, which the interpreter itself holds a copy
+/// of.
+pub const PYTHON_HOME: &str = "/py312";
+
+/// Unpacks the interpreter's own copy of the standard library into `/out`: a zip archive of compiled modules, and
+/// `os.py`, by which CPython knows the place. It looks for `lib-dynload` too.
+pub const UNPACK_PYTHON_LIBRARY: &str = "
+import os, shutil, zipfile
+os.makedirs('/out/lib/python3.12/lib-dynload')
+zipfile.ZipFile('/usr/local/lib/python312.zip').extractall('/out/lib/python3.12')
+shutil.copyfile('/usr/local/lib/python3.12/os.py', '/out/lib/python3.12/os.py')
+";
+
+/// A directory that holds `lib/python3.12`: what belongs at [`PYTHON_HOME`]. The interpreter unpacks it itself, run by
+/// the `mountless` command given.
+///
+/// # Errors
+/// The command's.
+pub fn python_library(mountless: &Path) -> Result<PathBuf> {
+    let library = dir().join("python-library");
+    if library.exists() {
+        return Ok(library);
+    }
+    let making = making(&library);
+    fs::create_dir_all(&making)?;
+    let mut volume = std::path::absolute(&making)?.into_os_string();
+    volume.push(":/out");
+    let mut unpack = Command::new(mountless);
+    unpack.arg("run").arg("--volume").arg(volume).arg(python()?).args(["-c", UNPACK_PYTHON_LIBRARY]);
+    run_quiet(&mut unpack)?;
+    // Another process may have been faster, with the same result.
+    if fs::rename(&making, &library).is_err() {
+        fs::remove_dir_all(&making)?;
+    }
+    Ok(library)
+}
+
 /// A name beside `made`, for this process only.
 fn making(made: &Path) -> PathBuf {
     made.with_extension(format!("{}.tmp", std::process::id()))
@@ -110,11 +225,13 @@ fn is_newer(made: &Path, source: &Path) -> bool {
 }
 
 fn has_c_toolchain() -> bool {
-    has_program(CLANG, "--version") && has_program("wasm-ld-19", "--version") && Path::new(SYSROOT).exists()
+    has_program(CLANG) && has_program("wasm-ld-19") && Path::new(SYSROOT).exists()
 }
 
-fn has_program(name: &str, argument: &str) -> bool {
-    run_quiet(Command::new(name).arg(argument)).is_ok()
+/// Whether wheels can be downloaded.
+#[must_use]
+pub fn has_pip() -> bool {
+    run_quiet(Command::new("python3").args(["-m", "pip", "--version"])).is_ok()
 }
 
 /// Installs the packages that the guests and the tests need, if anything of them is missing.
@@ -123,26 +240,14 @@ fn install_missing() -> Result {
     if !has_c_toolchain() {
         packages.extend(C_PACKAGES);
     }
-    if !has_program("cpio", "--version") {
-        packages.push("cpio");
+    // The last three do jobs on mounts.
+    for (program, package) in [("cpio", "cpio"), ("git", "git"), ("rsync", "rsync"), ("sqlite3", "sqlite3")] {
+        if !has_program(program) {
+            packages.push(package);
+        }
     }
-    if run_quiet(Command::new("python3").args(["-m", "pip", "--version"])).is_err() {
+    if !has_pip() {
         packages.extend(["python3", "python3-pip"]);
     }
-    if packages.is_empty() {
-        return Ok(());
-    }
-    eprintln!("installing {}", packages.join(" "));
-    let apt_get = || {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive");
-        command
-    };
-    run_quiet(apt_get().args(["update", "--quiet"]))
-        .and_then(|()| {
-            run_quiet(apt_get().args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(&packages))
-        })
-        .map_err(|error| {
-            format!("the tests need these packages; install them as root: {}\n{error}", packages.join(" ")).into()
-        })
+    install::packages(&packages)
 }

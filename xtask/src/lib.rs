@@ -2,9 +2,11 @@
 
 pub mod demo;
 pub mod guests;
+pub mod install;
 mod process;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 pub use self::process::{run, run_quiet};
 
@@ -29,4 +31,12 @@ pub fn target() -> PathBuf {
         Some(dir) => workspace().join(dir),
         None => workspace().join("target"),
     }
+}
+
+/// Cargo, at the top of the workspace.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace());
+    command
 }

@@ -1,21 +1,27 @@
 //! `cargo xtask TASK`.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use xtask::{Result, demo, guests, run};
+use xtask::{Result, cargo, demo, guests, install, run};
 
 const USAGE: &str = "usage: cargo xtask TASK
-  test [ARG]...   fetches the guests, runs all tests (nextest if installed, with ARGs), then the examples in the docs
+  demo            runs the main job on the example image, and CPython on an image with its library
+  test [ARG]...   installs by name what is missing, builds the guests, runs all tests (nextest, with ARGs), then the
+                  examples in the documentation
   guests          installs compilers where missing (as root), builds and downloads the guests of the tests
-  demo            builds examples/demo.cpio.gz again";
+  demo-image      builds examples/demo.cpio.gz again";
+
+/// One set of features for all builds, so that the engine is built once.
+const WORKSPACE: [&str; 3] = ["--workspace", "--features", "mountless/vfs"];
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let task = arguments.next();
     let done = match task.as_deref() {
+        Some("demo") => demo::show(),
         Some("test") => test(&arguments.collect::<Vec<_>>()),
         Some("guests") => guests::fetch(),
-        Some("demo") => demo::write(),
+        Some("demo-image") => demo::write(),
         _ => Err(USAGE.into()),
     };
     match done {
@@ -29,16 +35,7 @@ fn main() -> ExitCode {
 
 fn test(arguments: &[String]) -> Result {
     guests::fetch()?;
-    let cargo = || {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.current_dir(xtask::workspace());
-        command
-    };
-    if xtask::run_quiet(cargo().args(["nextest", "--version"])).is_ok() {
-        run(cargo().args(["nextest", "run", "--workspace", "--no-fail-fast"]).args(arguments))?;
-    } else {
-        eprintln!("cargo-nextest is not installed: using cargo test");
-        run(cargo().args(["test", "--workspace", "--no-fail-fast", "--all-targets"]).args(arguments))?;
-    }
-    run(cargo().args(["test", "--workspace", "--doc"]))
+    install::nextest()?;
+    run(cargo().args(["nextest", "run", "--no-fail-fast"]).args(WORKSPACE).args(arguments))?;
+    run(cargo().args(["test", "--doc"]).args(WORKSPACE))
 }

@@ -10,19 +10,21 @@ use mountless::backend::archive::ArchiveReport;
 use mountless::error::Error;
 use mountless::limits::SKIPPED_KEPT_MAX;
 use mountless::name::escape;
-use mountless::open::ImageFacts;
+use mountless::open::{FactValue, ImageFacts};
 
 use crate::failure::Result;
 use crate::image::{Image, OpenArgs, open_image, unreadable};
 use crate::json::Object;
 use crate::{output, walk};
 
-/// Tells what an image is: format, sizes, counts, parts and their compression, what was left out
+/// Tells what an image is: format, sizes, counts, compression, damage
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 With --json each line is an object with: image, format, stored_bytes, nodes (count by type), content_bytes, and for \
 archives unpacked_bytes, entries, trailers, parts (offset, bytes, within, compression, unpacked_bytes, entries), \
-skipped_count, skipped (path, part, offset, reason) and stopped.
+skipped_count, skipped (path, part, offset, reason) and stopped; for TFS uuid, label, \
+start, volume_bytes, log_extensions, log_records, log_segments, log_end, dictionary_entries, entries_set, entries_dead, \
+attributes, damage.
 
 Exit codes: 0 all could be read; 2 one could not.
 
@@ -84,36 +86,51 @@ fn count(image: &Image) -> Result<Counts> {
 }
 
 fn show(out: &mut impl Write, name: &str, facts: &ImageFacts, counts: &Counts) -> io::Result<()> {
-    writeln!(out, "{name}")?;
-    writeln!(out, "  format   {}", facts.format)?;
+    let mut lines = vec![("format".to_owned(), facts.format.to_string())];
+    let mut line = |label: &str, text: String| lines.push((label.replace('_', " "), text));
     if facts.stored_len > 0 {
-        writeln!(out, "  size     {} bytes", facts.stored_len)?;
+        line("size", format!("{} bytes", facts.stored_len));
     }
     let kinds: Vec<_> =
         counts.by_type.iter().map(|(kind, count)| format!("{count} {}", plural(*kind, *count))).collect();
-    writeln!(out, "  nodes    {}", kinds.join(", "))?;
-    writeln!(out, "  content  {} bytes in files", counts.content_bytes)?;
-    let Some(report) = &facts.archive else { return Ok(()) };
-    writeln!(out, "  archive  {} entries, {} bytes when decompressed", report.entries, report.unpacked_len)?;
+    line("nodes", kinds.join(", "));
+    line("content", format!("{} bytes in files", counts.content_bytes));
+    for fact in facts.details() {
+        match fact.value {
+            FactValue::Number(number) => line(fact.key, number.to_string()),
+            FactValue::Text(text) => line(fact.key, text),
+            FactValue::List(texts) => texts.into_iter().for_each(|text| line(fact.key, text)),
+        }
+    }
+    if let Some(report) = &facts.archive {
+        archive_lines(report, &mut line);
+    }
+    writeln!(out, "{name}")?;
+    let width = lines.iter().map(|(label, _)| label.len()).max().unwrap_or_default();
+    lines.iter().try_for_each(|(label, text)| writeln!(out, "  {label:<width$}  {text}"))
+}
+
+fn archive_lines(report: &ArchiveReport, line: &mut impl FnMut(&str, String)) {
+    line("archive", format!("{} entries, {} bytes when decompressed", report.entries, report.unpacked_len));
     for (at, part) in report.parts.iter().enumerate() {
         let compression = part.compression.map_or("plain", |compression| compression.name());
         let within = part.within.map(|within| format!(" of part {within}, decompressed")).unwrap_or_default();
-        write!(out, "  part {at:<3} {compression}, {} bytes at byte {}{within}", part.len, part.offset)?;
-        if part.compression.is_some() {
-            write!(out, ", {} decompressed", part.unpacked_len)?;
-        }
-        writeln!(out, ", {} entries", part.entries)?;
+        let unpacked = part.compression.map(|_| format!(", {} decompressed", part.unpacked_len)).unwrap_or_default();
+        let (len, offset, entries) = (part.len, part.offset, part.entries);
+        line(
+            &format!("part {at}"),
+            format!("{compression}, {len} bytes at byte {offset}{within}{unpacked}, {entries} entries"),
+        );
     }
     for skipped in &report.skipped {
-        writeln!(out, "  skipped  {skipped}")?;
+        line("skipped", skipped.to_string());
     }
     if let Some(more) = report.skipped_count.checked_sub(SKIPPED_KEPT_MAX as u64).filter(|more| *more > 0) {
-        writeln!(out, "  skipped  {more} more")?;
+        line("skipped", format!("{more} more"));
     }
     if let Some(stopped) = &report.stopped {
-        writeln!(out, "  stopped  {stopped}")?;
+        line("stopped", stopped.to_string());
     }
-    Ok(())
 }
 
 /// The name of a kind of node, for this many of them.
@@ -142,6 +159,13 @@ fn write_json(out: &mut impl Write, name: &str, facts: &ImageFacts, counts: &Cou
     }
     nodes.end()?;
     object.number("content_bytes", counts.content_bytes)?;
+    for fact in facts.details() {
+        match fact.value {
+            FactValue::Number(number) => object.number(fact.key, number)?,
+            FactValue::Text(text) => object.text(fact.key, text)?,
+            FactValue::List(lines) => object.texts(fact.key, &lines)?,
+        }
+    }
     if let Some(report) = &facts.archive {
         write_archive(&mut object, report)?;
     }

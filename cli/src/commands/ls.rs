@@ -126,22 +126,25 @@ fn write_json(out: &mut Out, top: &[u8], rows: &[Row]) -> io::Result<()> {
 fn write_long(out: &mut Out, rows: &[Row], colour: bool) -> io::Result<()> {
     let columns = |row: &Row| {
         let attr = &row.record.attr;
+        // A dash is what the image does not say.
+        let owner = |id: u32| if attr.recorded.owner { id.to_string() } else { "-".to_owned() };
+        let time = if attr.recorded.mtime { Moment(attr.mtime).to_string() } else { "-".to_owned() };
         let size = match (attr.rdev, attr.file_type) {
             (Some(device), _) => format!("{},{}", device.major, device.minor),
             (None, FileType::File | FileType::Symlink) => attr.size.to_string(),
             (None, _) => "-".to_owned(),
         };
-        [attr.nlink.to_string(), attr.uid.to_string(), attr.gid.to_string(), size]
+        [attr.nlink.to_string(), owner(attr.uid), owner(attr.gid), size, time]
     };
     let table: Vec<_> = rows.iter().map(columns).collect();
     let width = |column: usize| table.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
-    let widths = [width(0), width(1), width(2), width(3)];
+    let widths = [width(0), width(1), width(2), width(3), width(4)];
     for (row, columns) in rows.iter().zip(&table) {
         write!(out, "{}", Mode(&row.record.attr))?;
         for (text, width) in columns.iter().zip(widths) {
             write!(out, " {text:>width$}")?;
         }
-        write!(out, " {} {}", Moment(row.record.attr.mtime), name(row, colour))?;
+        write!(out, " {}", name(row, colour))?;
         match &row.record.target {
             Some(target) => writeln!(out, " -> {}", escape(target))?,
             None => writeln!(out)?,

@@ -1,22 +1,30 @@
 //! `mountless run`.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, BufWriter, Read as _, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mountless::Stack;
+use mountless::backend::mem::MemOptions;
+use mountless::compose::fault::{Fault, Faults};
+use mountless::compose::trace::{TraceFormat, Tracer};
 use mountless::errno::Errno;
-use mountless::error::Error;
 use mountless::name::escape;
-use mountless::namespace::{MountOptions, Namespace};
+use mountless::namespace::{Follow, MountOptions, Namespace};
 use mountless::open::{Format, ImageRef, open, split_path};
-use mountless_wasi::run::{Cache, Outcome, Output, RunError, RunOptions, Runner, Stdin};
+use mountless::size::Size;
+use mountless::source::{MmapSource, Source as _};
+use mountless_wasi::run::{Cache, Deterministic, Invoked, Outcome, Output, RunError, RunOptions, Runner, Stdin};
 
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, plainly};
 use crate::image::{OpenArgs, patiently, unreadable};
 use crate::output;
-use mountless_test::Size;
 
 /// What timeout(1) ends with.
 const EXIT_TIMEOUT: u8 = 124;
@@ -63,6 +71,35 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
 
+    /// Calls this exported function of a library or reactor instead of running a program; the arguments are its own,
+    /// numbers for a module and WAVE values for a component
+    #[arg(long, value_name = "FUNCTION")]
+    invoke: Option<String>,
+
+    /// Ends the program after about this many instructions
+    #[arg(long, value_name = "COUNT")]
+    fuel: Option<u64>,
+
+    /// Most bytes that the program may write to files before the disk is full, for example 10M
+    #[arg(long, value_name = "SIZE")]
+    disk: Option<Size>,
+
+    /// Makes runs repeat: a clock that starts at a fixed time and never waits, random bytes from SEED
+    #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0", require_equals = true)]
+    deterministic: Option<u64>,
+
+    /// Makes calls fail on purpose, for example op=write,path=/var/**,after_bytes=10MiB,error=ENOSPC; repeat it for more
+    #[arg(long = "fault", value_name = "SPEC")]
+    faults: Vec<Fault>,
+
+    /// Writes every call on the file system to a file, `-` for standard error
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+
+    /// How the trace is written: like strace, or one JSON object a line
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = TraceAs::Text, requires = "trace")]
+    trace_format: TraceAs,
+
     /// Compiles the program anew, and does not keep the result in the user's cache directory
     #[arg(long)]
     no_cache: bool,
@@ -70,9 +107,15 @@ pub(crate) struct Args {
     #[command(flatten)]
     open: OpenArgs,
 
-    /// WebAssembly module, and its arguments: a file of the host, or image:/PATH for one in the stack
+    /// WebAssembly module or component, and its arguments: a file of the host, or image:/PATH for one in the stack
     #[arg(required = true, trailing_var_arg = true, num_args = 1.., value_names = ["PROGRAM", "ARG"])]
     command: Vec<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum TraceAs {
+    Text,
+    Json,
 }
 
 /// `SRC:/PATH[:ro]`.
@@ -110,33 +153,63 @@ pub(crate) fn run(args: Args) -> Result {
 }
 
 fn start(args: Args) -> Result {
-    let namespace = assemble(&args)?;
+    let deterministic = args.deterministic.map(Deterministic::new);
+    let namespace = assemble(&args, deterministic.as_ref())?;
     let mut words = args.command.into_iter();
     // OK: clap wants at least one.
     let program = words.next().unwrap_or_default();
     let wasm = read_program(&program, &namespace)?;
     let failed = |error: RunError| program_failed(&program, &error);
-    let runner = Runner::new(&if args.no_cache { Cache::Off } else { Cache::User }).map_err(failed)?;
+    let cache = if args.no_cache { Cache::Off } else { Cache::User };
+    let runner = match (args.fuel, args.timeout) {
+        (Some(_), _) => Runner::metered(&cache),
+        (None, Some(_)) => Runner::new(&cache),
+        (None, None) => Runner::uninterruptible(&cache),
+    };
+    let runner = runner.map_err(failed)?;
     let compiled = patiently("compiling", &program, || runner.compile(&wasm)).map_err(failed)?;
     drop(wasm);
+    let words: Vec<_> = words.collect();
+    let (program_args, call_args) = if args.invoke.is_some() { (Vec::new(), words) } else { (words, Vec::new()) };
     let memory_max = args.memory.map(|Size(bytes)| usize::try_from(bytes).unwrap_or(usize::MAX));
     let options = RunOptions {
-        args: std::iter::once(program_name(&program).to_owned()).chain(words).collect(),
+        args: std::iter::once(program_name(&program).to_owned()).chain(program_args).collect(),
         env: args.env,
         workdir: args.workdir,
         timeout: args.timeout,
         memory_max,
+        fuel: args.fuel,
+        deterministic,
         stdin: Stdin::Inherit,
         stdout: Output::Inherit,
         stderr: Output::Inherit,
         ..RunOptions::default()
     };
-    Ok(match runner.run(&compiled, &namespace, options).map_err(failed)? {
+    let outcome = match &args.invoke {
+        None => runner.run(&compiled, &namespace, options).map_err(failed)?,
+        Some(name) => match runner.invoke(&compiled, &namespace, options, name, &call_args).map_err(failed)? {
+            Invoked::Ended(outcome) => outcome,
+            Invoked::Returned(results) => {
+                let mut out = output::stdout();
+                for result in results {
+                    writeln!(out, "{result}")?;
+                }
+                out.flush()?;
+                Outcome::Exited(0)
+            }
+        },
+    };
+    Ok(match outcome {
         // A host has 8 bits for it.
         Outcome::Exited(code) => ExitCode::from(code.to_le_bytes()[0]),
         Outcome::TimedOut => {
             let limit = humantime::format_duration(args.timeout.unwrap_or_default());
             output::complain(&format!("stopped: {program}: not done after {limit}"), None);
+            ExitCode::from(EXIT_TIMEOUT)
+        }
+        Outcome::OutOfFuel => {
+            let fuel = args.fuel.unwrap_or_default();
+            output::complain(&format!("stopped: {program}: not done after {fuel} instructions"), None);
             ExitCode::from(EXIT_TIMEOUT)
         }
         Outcome::Trapped(message) => {
@@ -146,17 +219,50 @@ fn start(args: Args) -> Result {
     })
 }
 
-/// The stack with its memory, and the volumes on it.
-fn assemble(args: &Args) -> Result<Namespace> {
+/// The stack with its memory, watched if asked for, and the volumes on it.
+fn assemble(args: &Args, deterministic: Option<&Deterministic>) -> Result<Namespace> {
     let options = args.open.options();
     let shown = args.images.iter().map(|image| image.to_string_lossy()).collect::<Vec<_>>().join(", ");
     let stack = patiently("opening", &shown, || Stack::open_with(&args.images, &options))
         .map_err(|error| unreadable(&error))?;
-    let namespace = Namespace::new(stack.with_memory_upper().map_err(|error| unreadable(&error))?);
+    let mut upper = MemOptions::new();
+    if let Some(Size(bytes)) = args.disk {
+        upper = upper.max_bytes(bytes);
+    }
+    if let Some(deterministic) = deterministic {
+        upper = upper.clock(deterministic.clock());
+    }
+    let mut tree = stack.with_upper(Arc::new(upper.build())).map_err(|error| unreadable(&error))?;
+    if !args.faults.is_empty() {
+        tree = Arc::new(Faults::new(args.faults.iter().cloned()).over(tree));
+    }
+    if let Some(path) = &args.trace {
+        tree = Arc::new(tracer(path, args)?.over(tree));
+    }
+    let namespace = Namespace::new(tree);
     for volume in &args.volumes {
         mount(&namespace, volume, args.open)?;
     }
     Ok(namespace)
+}
+
+/// Writes to `path` from now on.
+fn tracer(path: &Path, args: &Args) -> Result<Tracer> {
+    let out: Box<dyn Write + Send> = if path == Path::new("-") {
+        Box::new(std::io::stderr())
+    } else {
+        let file = File::create(path).map_err(|error| {
+            Failure::new(EXIT_FAILED, format!("cannot write the trace: {}: {error}", path.display()))
+        })?;
+        Box::new(BufWriter::new(file))
+    };
+    let format = match args.trace_format {
+        TraceAs::Text => TraceFormat::Text,
+        TraceAs::Json => TraceFormat::Json,
+    };
+    let tracer = Tracer::new(out, format);
+    // A trace of a run that repeats is to repeat too.
+    Ok(if args.deterministic.is_some() { tracer.without_times() } else { tracer })
 }
 
 /// Host directories are changed in place; an image never is, so it gets memory for the changes.
@@ -185,25 +291,49 @@ fn program_name(program: &str) -> &str {
     path_in_stack(program).unwrap_or_else(|| program.rsplit('/').next().unwrap_or(program))
 }
 
-fn read_program(program: &str, namespace: &Namespace) -> Result<Vec<u8>> {
+/// The bytes of the program, where they are already: nothing is copied.
+fn read_program(program: &str, namespace: &Namespace) -> Result<Bytes> {
     let failed =
         |error: &dyn std::fmt::Display| Failure::new(EXIT_FAILED, format!("cannot read program: {program}: {error}"));
     match path_in_stack(program) {
-        Some(path) => namespace.read(path).map_err(|error: Error| match error.errno() {
+        Some(path) => read_in_stack(namespace, path).map_err(|error| match error.errno() {
             Errno::NotFound => failed(&error).next("`mountless find IMAGE` lists what an image holds"),
             _ => failed(&error),
         }),
-        None => std::fs::read(program).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => failed(&error).next("a program inside the stack is written image:/PATH"),
-            _ => failed(&error),
+        None => read_on_host(program).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                failed(&plainly(&error)).next("a program inside the stack is written image:/PATH")
+            }
+            _ => failed(&plainly(&error)),
         }),
     }
+}
+
+fn read_in_stack(namespace: &Namespace, path: &str) -> mountless::Result<Bytes> {
+    let at = namespace.locate(path, Follow::Yes)?;
+    let size = usize::try_from(at.fs().attr(at.node())?.size).map_err(|_| Errno::FileTooBig)?;
+    let whole = at.fs().read_shared(at.node(), 0, size)?;
+    // It may be short, where a file is in pieces.
+    if whole.len() == size { Ok(whole) } else { Ok(namespace.read(path)?.into()) }
+}
+
+fn read_on_host(path: &str) -> io::Result<Bytes> {
+    let mut file = File::open(path)?;
+    if file.metadata()?.is_file()
+        && let Ok(source) = MmapSource::new(&file)
+    {
+        return Ok(source.bytes_at(0..source.len())?);
+    }
+    // A pipe, for example.
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes.into())
 }
 
 fn program_failed(program: &str, error: &RunError) -> Failure {
     let failure = Failure::new(EXIT_FAILED, format!("cannot run: {program}: {error}"));
     match error {
-        RunError::Component => failure.next("compile it for the target wasm32-wasip1"),
+        RunError::NoEntry => failure.next("--invoke NAME calls one of its functions"),
         RunError::Preopen { .. } => failure.next("--workdir takes a directory of the stack"),
         _ => failure,
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mountless_test::report::{self, Human, HumanOptions};
-use mountless_test::{Case, Diagnostic, Engine, Filter, Partition, RunConfig, RunReport, Update, discover};
+use mountless_test::{Case, Diagnostic, Engine, Filter, Inject, Partition, RunConfig, RunReport, Update, discover};
 use mountless_wasi::run::Cache;
 use serde_json::json;
 
@@ -79,6 +79,11 @@ pub(crate) struct Args {
     /// Starts no further case after the first failure
     #[arg(long)]
     fail_fast: bool,
+
+    /// Runs each case that passes again, once for each call on the file system that can fail: `all`, or some of
+    /// ENOSPC,EIO,EACCES,short
+    #[arg(long, value_name = "FAILURES")]
+    inject: Option<Inject>,
 
     /// Takes what comes out as the new snapshots
     #[arg(long)]
@@ -166,6 +171,7 @@ fn execute(args: &Args, cases: Vec<Case>, skipped: usize) -> Result<RunReport> {
         retries: args.retries,
         fail_fast: args.fail_fast,
         update: if args.update { Update::Always } else { default.update },
+        inject: args.inject.clone(),
         slow: args.slow,
         stop: stop_on_signals()?,
     };

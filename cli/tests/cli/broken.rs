@@ -42,7 +42,8 @@ fn every_sample_image_is_read_or_refused_with_its_offset() {
         let start = Instant::now();
         let info = sandbox.run(["info", image]);
         let run = sandbox.run(["run", "-i", image, "image:/no-such-program"]);
-        let broken = file.starts_with("bad-") || file == "crc-bad.cpio";
+        // Linux alone does not take the old layouts.
+        let broken = file.starts_with("bad-") && file != "bad-first-odc.cpio" || file == "crc-bad.cpio";
         let as_expected = match info.code {
             0 => {
                 read += 1;
@@ -123,16 +124,16 @@ fn what_is_no_program_is_refused_by_name() {
         shown += "\n";
     }
     assert_snapshot!(shown, @"
-    mountless: cannot run: IN/empty.wasm: not a WebAssembly module: the file is empty
-    mountless: cannot run: IN/elf.wasm: not a WebAssembly module: it is an ELF executable; programs must be compiled to WebAssembly (wasm32-wasip1)
-    mountless: cannot run: IN/noise.wasm: not a WebAssembly module: it starts with the bytes 00 00 00 00, not with 00 61 73 6d
-    mountless: cannot run: IN/cut.wasm: the module does not compile: failed to parse WebAssembly module: unexpected end-of-file
-    mountless: cannot run: IN/invalid.wasm: the module does not compile: failed to compile: wasm[0]::function[0]: WebAssembly translation error: Invalid input WebAssembly code at offset 39: type mismatch: expected i64, found i32
-    mountless: cannot run: IN/component.wasm: this is a WebAssembly component; preview 2 components are not supported yet, only preview 1 modules
-    mountless: cannot run: IN/no-start.wasm: the module exports neither `_start` nor `_initialize`: it is not a WASI program
-    mountless: cannot run: IN/unknown-import.wasm: the module does not link: unknown import: `env::system` has not been defined
-    mountless: cannot run: IN/huge-memory.wasm: the module cannot be instantiated: memory minimum size of 65536 pages exceeds memory limits
-    mountless: cannot run: IN/huge-table.wasm: the module cannot be instantiated: table minimum size of 4294967295 elements exceeds table limits
+    mountless: cannot run: IN/empty.wasm: not a WebAssembly module or component: the file is empty
+    mountless: cannot run: IN/elf.wasm: not a WebAssembly module or component: it is an ELF executable; programs must be compiled to WebAssembly (wasm32-wasip1)
+    mountless: cannot run: IN/noise.wasm: not a WebAssembly module or component: it starts with the bytes 00 00 00 00, not with 00 61 73 6d
+    mountless: cannot run: IN/cut.wasm: it does not compile: failed to parse WebAssembly module: unexpected end-of-file
+    mountless: cannot run: IN/invalid.wasm: it does not compile: failed to compile: wasm[0]::function[0]: WebAssembly translation error: Invalid input WebAssembly code at offset 39: type mismatch: expected i64, found i32
+    mountless: cannot run: IN/component.wasm: it is no program: a module exports `_start` or `_initialize`, a component `wasi:cli/run`
+    mountless: cannot run: IN/no-start.wasm: it is no program: a module exports `_start` or `_initialize`, a component `wasi:cli/run`
+    mountless: cannot run: IN/unknown-import.wasm: it does not link: unknown import: `env::system` has not been defined
+    mountless: cannot run: IN/huge-memory.wasm: it cannot be instantiated: memory minimum size of 65536 pages exceeds memory limits
+    mountless: cannot run: IN/huge-table.wasm: it cannot be instantiated: table minimum size of 4294967295 elements exceeds table limits
     ");
 }
 

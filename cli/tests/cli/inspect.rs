@@ -298,7 +298,7 @@ fn what_is_not_there_is_1_and_what_cannot_be_read_is_2() {
         (2, &["info", &plain_cut]),
         (2, &["info", "--max-unpacked", "1000", &good]),
         (2, &["info", &missing]),
-        (2, &["ls", "tar:-"]),
+        (2, &["ls", "tfs:-"]),
         (2, &["find", "--sha256", &good]),
         (2, &["ls", "--max-unpacked", "much", &good]),
     ] {
@@ -327,7 +327,7 @@ fn what_is_not_there_is_1_and_what_cannot_be_read_is_2() {
     mountless: cannot read image: IN/missing: no such file or directory
       next: check the name; `-` reads standard input
 
-    mountless: cannot read image: IN/text: no known format begins with "This is " (byte 0); expected cpio, or something compressed with it inside
+    mountless: cannot read image: IN/text: no known format begins with "This is " (byte 0); expected cpio, tar, TFS, a program with an archive inside, or something compressed
       next: `mountless --help` names what can be read
 
     mountless: cannot read image: IN/cut.cpio.gz: damaged gzip data at byte 378: the stream ends too early, inside its data
@@ -342,8 +342,7 @@ fn what_is_not_there_is_1_and_what_cannot_be_read_is_2() {
     mountless: cannot read image: IN/missing: no such file or directory
       next: check the name; `-` reads standard input
 
-    mountless: cannot read image: tar:-: a tar archive at byte 0 is recognised but not supported yet
-      next: `mountless --help` names what can be read
+    mountless: cannot read image: tfs:-: tfs cannot be read from standard input, give a file
 
     error: the following required arguments were not provided:
       --json

@@ -4,8 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod broken;
+mod crash;
+mod inject;
 mod inspect;
 mod run;
 mod sandbox;
 mod test;
 mod volumes;
+mod watch;

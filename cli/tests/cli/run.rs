@@ -16,7 +16,7 @@ fn wasm(name: &str) -> String {
 fn the_demo_runs_as_the_readme_says() {
     let demo = xtask::demo::path();
     let built = xtask::demo::build().unwrap();
-    assert!(fs::read(&demo).unwrap() == built, "run `cargo xtask demo`: the image differs from its sources");
+    assert!(fs::read(&demo).unwrap() == built, "run `cargo xtask demo-image`: the image differs from its sources");
     let done = Sandbox::new().run(["run", "-i", demo.to_str().unwrap(), "image:/bin/demo.wasm"]);
     assert_snapshot!(done.shown(), @"
     / holds: bin etc tmp
@@ -146,6 +146,7 @@ fn what_cannot_be_run_says_why_with_125() {
     let text = sandbox.file("text", "#!/bin/sh\n");
     let missing = sandbox.input("missing").to_str().unwrap().to_owned();
     let mut shown = String::new();
+    assert_eq!(sandbox.run(["-v", "run", "-i", &good]).code, 125);
     for arguments in [
         &["-i", &missing, "image:/bin/demo.wasm"][..],
         &["-i", &cut, "image:/bin/demo.wasm"],
@@ -175,18 +176,18 @@ fn what_cannot_be_run_says_why_with_125() {
     mountless: cannot read image: IN/cut.cpio.gz: damaged gzip data at byte 378: the stream ends too early, inside its data
       next: compare the file with its source; --as-linux shows what Linux would boot with
 
-    mountless: cannot read image: IN/text: no known format begins with "#!/bin/s" (byte 0); expected cpio, or something compressed with it inside
+    mountless: cannot read image: IN/text: no known format begins with "#!/bin/s" (byte 0); expected cpio, tar, TFS, a program with an archive inside, or something compressed
       next: `mountless --help` names what can be read
 
     mountless: cannot read program: image:/bin/nothing.wasm: no such file or directory
       next: `mountless find IMAGE` lists what an image holds
 
-    mountless: cannot read program: IN/missing: No such file or directory (os error 2)
+    mountless: cannot read program: IN/missing: no such file or directory
       next: a program inside the stack is written image:/PATH
 
-    mountless: cannot run: image:/etc/motd: not a WebAssembly module: it starts with the bytes 48 65 6c 6c, not with 00 61 73 6d
+    mountless: cannot run: image:/etc/motd: not a WebAssembly module or component: it starts with the bytes 48 65 6c 6c, not with 00 61 73 6d
 
-    mountless: cannot run: IN/text: not a WebAssembly module: it is a script; run its interpreter, compiled to WebAssembly, with the script
+    mountless: cannot run: IN/text: not a WebAssembly module or component: it is a script; run its interpreter, compiled to WebAssembly, with the script
 
     mountless: cannot read program: image:/bin: is a directory
 

@@ -1,5 +1,13 @@
 //! Filesystems made of filesystems.
 
+#[cfg(feature = "watch")]
+pub mod crash;
+#[cfg(feature = "watch")]
+pub mod fault;
 pub mod overlay;
+#[cfg(feature = "watch")]
+pub mod trace;
+#[cfg(feature = "watch")]
+pub mod watch;
 
 pub use self::overlay::Overlay;

@@ -18,14 +18,20 @@ pub enum Signature {
     Elf,
     /// A PE file, as unified kernel images are.
     Pe,
+    /// An image of Linux for x86, which may be a PE file too.
+    Linux,
 }
 
 /// Bytes that [`detect`] looks at.
-pub const HEAD_LEN: usize = 512;
+pub const HEAD_LEN: usize = 1024;
 
 /// Recognises what begins with `head`: [`HEAD_LEN`] bytes, or all there are.
 #[must_use]
 pub fn detect(head: &[u8]) -> Option<Signature> {
+    // The only format whose start is proven by a sum, so its names may look like anything.
+    if head.first_chunk().is_some_and(|block| super::tar::Header::decode(block).is_ok()) {
+        return Some(Signature::Tar);
+    }
     if let Some(magic) = Magic::detect(head) {
         return Some(Signature::Cpio(magic));
     }
@@ -34,6 +40,7 @@ pub fn detect(head: &[u8]) -> Option<Signature> {
     }
     match head {
         [b'N', b'V', b'M', b'T', b'F', b'S', ..] => Some(Signature::Tfs),
+        _ if super::executable::is_linux(head) => Some(Signature::Linux),
         [0x7f, b'E', b'L', b'F', ..] => Some(Signature::Elf),
         [b'M', b'Z', ..] => Some(Signature::Pe),
         _ if head.get(257..262) == Some(b"ustar") => Some(Signature::Tar),

@@ -3,6 +3,11 @@
 pub mod compress;
 pub mod cpio;
 pub mod detect;
+pub mod executable;
+#[cfg(feature = "oci")]
+pub mod oci;
+pub mod tar;
+pub mod tfs;
 
 use crate::errno::Errno;
 use crate::error::Error;

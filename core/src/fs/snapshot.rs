@@ -37,7 +37,7 @@ impl Snapshot {
     /// The file's bytes, if they still are.
     #[inline]
     #[must_use]
-    pub fn current(&self) -> Option<&[u8]> {
+    pub fn current(&self) -> Option<&Bytes> {
         match &self.changed {
             Some(changed) if changed.load(Ordering::Acquire) => None,
             _ => Some(&self.bytes),

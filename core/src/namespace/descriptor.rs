@@ -4,13 +4,15 @@ use core::ops::Range;
 use std::io::SeekFrom;
 use std::sync::OnceLock;
 
+use bytes::Bytes;
+
 use super::at::OpenHow;
 use super::location::Location;
 use crate::attr::{Attr, Device, FileType, SetAttr};
-use crate::checked::{to_u64, to_usize};
+use crate::checked::{min_len, to_u64, to_usize};
 use crate::errno::Errno;
 use crate::error::Result;
-use crate::fs::{Allocate, Cookie, DirBatch, DirEntry, Snapshot, SyncScope, WriteAt, Written};
+use crate::fs::{Allocate, Cookie, DirBatch, DirEntry, Snapshot, SyncScope, WriteAt, Written, shared_zeros};
 use crate::limits::FILE_SIZE_MAX;
 
 /// An open file or directory. The position is its own; two opens of one file have two.
@@ -174,12 +176,40 @@ impl Descriptor {
 
     #[inline]
     fn read_file(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let (fs, node) = (self.location.fs(), self.location.node());
-        // Any failure is the read's to report.
-        let snapshot = self.snapshot.get_or_init(|| fs.snapshot(node).ok().flatten());
-        match snapshot.as_ref().and_then(Snapshot::current) {
+        match self.snapshot() {
             Some(bytes) => Ok(copy_from(bytes, offset, buf)),
-            None => fs.read_at(node, offset, buf),
+            None => self.location.fs().read_at(self.location.node(), offset, buf),
+        }
+    }
+
+    /// The file's bytes, if they lie in one piece and are still the same.
+    #[inline]
+    fn snapshot(&self) -> Option<&Bytes> {
+        // Any failure is the read's to report.
+        let snapshot = self.snapshot.get_or_init(|| self.location.fs().snapshot(self.location.node()).ok().flatten());
+        snapshot.as_ref().and_then(Snapshot::current)
+    }
+
+    /// Up to `len` bytes from `offset`, without copying where the store allows it; short at the end of an extent, empty
+    /// only at the end of the file or for `len` 0.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub fn read_shared(&self, offset: u64, len: usize) -> Result<Bytes> {
+        if !self.access.read {
+            return Err(Errno::BadFd.into());
+        }
+        match self.content {
+            Content::File => match self.snapshot() {
+                Some(bytes) => {
+                    let start = min_len(bytes.len(), offset);
+                    Ok(bytes.slice(start..start.saturating_add(len).min(bytes.len())))
+                }
+                None => self.location.fs().read_shared(self.location.node(), offset, len),
+            },
+            Content::Dir => Err(Errno::IsDir.into()),
+            Content::Null => Ok(Bytes::new()),
+            Content::Zero | Content::Full => Ok(shared_zeros(to_u64(len))),
         }
     }
 
@@ -189,7 +219,7 @@ impl Descriptor {
     /// As [`write_at`](Self::write_at).
     #[inline]
     pub fn write(&mut self, buf: &[u8]) -> Result<usize> {
-        let written = self.write_to(self.position, buf)?;
+        let written = self.write_to(self.target(self.position), buf)?;
         if written.count > 0 {
             self.position = written.end;
         }
@@ -202,21 +232,32 @@ impl Descriptor {
     /// `EBADF` if it is not open for writing, `EROFS`, `ENOSPC`, `EFBIG`, and those of the filesystem.
     #[inline]
     pub fn write_at(&self, offset: u64, buf: &[u8]) -> Result<usize> {
-        self.write_to(offset, buf).map(|written| written.count)
+        self.write_to(self.target(offset), buf).map(|written| written.count)
     }
 
-    fn write_to(&self, offset: u64, buf: &[u8]) -> Result<Written> {
+    /// Writes at the end, as when appending; the position stays.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    #[inline]
+    pub fn write_end(&self, buf: &[u8]) -> Result<usize> {
+        self.write_to(WriteAt::End, buf).map(|written| written.count)
+    }
+
+    const fn target(&self, offset: u64) -> WriteAt {
+        if self.access.append { WriteAt::End } else { WriteAt::Offset(offset) }
+    }
+
+    fn write_to(&self, at: WriteAt, buf: &[u8]) -> Result<Written> {
         if !self.access.write {
             return Err(Errno::BadFd.into());
         }
         match self.content {
-            Content::File => {
-                let at = if self.access.append { WriteAt::End } else { WriteAt::Offset(offset) };
-                self.location.writable()?.write_at(self.location.node(), at, buf)
-            }
+            Content::File => self.location.writable()?.write_at(self.location.node(), at, buf),
             Content::Dir => Err(Errno::IsDir.into()),
             Content::Null | Content::Zero => {
-                Ok(Written { count: buf.len(), end: offset.saturating_add(to_u64(buf.len())) })
+                let start = if let WriteAt::Offset(offset) = at { offset } else { 0 };
+                Ok(Written { count: buf.len(), end: start.saturating_add(to_u64(buf.len())) })
             }
             Content::Full => Err(Errno::NoSpace.into()),
         }

@@ -122,6 +122,12 @@ impl Location {
         self.0.is_same(&other.0)
     }
 
+    /// Whether both are of the same mount, so that a node can be linked or moved from one to the other.
+    #[must_use]
+    pub fn is_same_mount(&self, other: &Self) -> bool {
+        self.mount().id() == other.mount().id()
+    }
+
     /// An `ino` of this location's filesystem, for example from a listing, as the namespace shows it.
     #[must_use]
     pub fn unique_ino(&self, ino: u64) -> u64 {

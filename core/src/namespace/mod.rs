@@ -22,6 +22,7 @@ mod descriptor;
 mod ext;
 mod location;
 mod mount;
+mod step;
 #[cfg(test)]
 mod tests;
 mod walk;

@@ -50,13 +50,13 @@ impl Source for BytesSource {
         Ok(())
     }
 
+    fn as_slice(&self) -> Option<&[u8]> {
+        Some(&self.0)
+    }
+
     fn bytes_at(&self, range: Range<u64>) -> Result<Bytes> {
         let range = slice(&self.0, range.start, range.end.saturating_sub(range.start))?;
         Ok(self.0.slice(range))
-    }
-
-    fn slice(&self, range: Range<u64>) -> Option<Bytes> {
-        self.bytes_at(range).ok()
     }
 
     fn release(&self, _range: Range<u64>) {}
@@ -96,10 +96,6 @@ impl Source for MemStorage {
         let bytes = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let range = slice(&bytes, range.start, range.end.saturating_sub(range.start))?;
         Ok(Bytes::copy_from_slice(&bytes[range]))
-    }
-
-    fn slice(&self, _range: Range<u64>) -> Option<Bytes> {
-        None
     }
 
     fn release(&self, _range: Range<u64>) {}

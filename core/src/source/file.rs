@@ -2,14 +2,16 @@
 
 use alloc::vec;
 use core::ops::Range;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use bytes::Bytes;
 
 use super::{Source, Storage, from_io, out_of_range};
 use crate::checked::{to_u64, to_usize};
-use crate::error::Result;
+use crate::errno::Errno;
+use crate::error::{Error, Result};
 
 /// A file on the host. Reads copy; use [`MmapSource`](super::MmapSource) for zero copies.
 ///
@@ -27,6 +29,22 @@ impl FileSource {
     pub fn new(file: File) -> Result<Self> {
         file.metadata().map_err(from_io)?;
         Ok(Self { file })
+    }
+
+    /// Opens a file for reading and writing that nobody else writes to: others who ask for it this way are refused as
+    /// long as this one is open. Readers are not kept out.
+    ///
+    /// # Errors
+    /// `EBUSY` if somebody else has it open this way; what the host answers.
+    pub fn open_exclusive(path: impl AsRef<Path>) -> Result<Self> {
+        let file = File::options().read(true).write(true).open(path).map_err(from_io)?;
+        match file.try_lock() {
+            Ok(()) => Self::new(file),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::new(Errno::Busy, "another process, or another part of this one, has it open for writing"))
+            }
+            Err(TryLockError::Error(error)) => Err(from_io(error)),
+        }
     }
 
     fn check(&self, offset: u64, len: u64) -> Result<()> {
@@ -55,10 +73,6 @@ impl Source for FileSource {
         let mut buf = vec![0; to_usize(len)?];
         self.file.read_exact_at(&mut buf, range.start).map_err(from_io)?;
         Ok(buf.into())
-    }
-
-    fn slice(&self, _range: Range<u64>) -> Option<Bytes> {
-        None
     }
 
     fn release(&self, _range: Range<u64>) {}

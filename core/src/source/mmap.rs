@@ -65,13 +65,13 @@ impl Source for MmapSource {
         Ok(())
     }
 
+    fn as_slice(&self) -> Option<&[u8]> {
+        Some(&self.bytes)
+    }
+
     fn bytes_at(&self, range: Range<u64>) -> Result<Bytes> {
         let range = slice(&self.bytes, range.start, range.end.saturating_sub(range.start))?;
         Ok(self.bytes.slice(range))
-    }
-
-    fn slice(&self, range: Range<u64>) -> Option<Bytes> {
-        self.bytes_at(range).ok()
     }
 
     #[expect(unsafe_code, reason = "giving pages back is part of mapping")]

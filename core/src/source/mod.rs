@@ -37,12 +37,14 @@ pub trait Source: Debug + Send + Sync + 'static {
     /// As [`read_exact_at`](Self::read_exact_at).
     fn bytes_at(&self, range: Range<u64>) -> Result<Bytes>;
 
-    /// The same without copying, or `None` where that cannot be had or the bytes may change.
-    fn slice(&self, range: Range<u64>) -> Option<Bytes>;
-
     /// A hint that `range` will not be read again soon, so that a mapped source can give its pages back. Never changes
     /// what is read.
     fn release(&self, range: Range<u64>);
+
+    /// All bytes at once, if they are in memory or mapped: for readers that jump about, or read with several threads.
+    fn as_slice(&self) -> Option<&[u8]> {
+        None
+    }
 
     /// Whether there are no bytes at all.
     fn is_empty(&self) -> bool {
@@ -124,6 +126,7 @@ mod tests {
             source.release(0..10);
             assert_eq!(source.bytes_at(6..10).unwrap(), "6789", "{source:?}");
             assert_eq!(source.bytes_at(10..10).unwrap(), "", "{source:?}");
+            assert!(source.as_slice().is_none_or(|bytes| bytes == b"0123456789"), "{source:?}");
             for (offset, len) in [(7, 4), (10, 1), (11, 0), (u64::MAX, 4)] {
                 let mut buf = vec![0; len];
                 assert_eq!(source.read_exact_at(offset, &mut buf).unwrap_err(), Errno::Invalid, "{source:?}");
@@ -144,6 +147,16 @@ mod tests {
             assert_eq!(storage.bytes_at(0..8).unwrap(), "\0\0\0\0x\0\0\0", "no stale bytes after cut and growth");
             storage.sync().unwrap();
         }
+    }
+
+    #[test]
+    fn only_one_writes() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let first = FileSource::open_exclusive(file.path()).unwrap();
+        assert_eq!(FileSource::open_exclusive(file.path()).unwrap_err(), Errno::Busy);
+        drop(first);
+        FileSource::open_exclusive(file.path()).unwrap();
+        assert_eq!(FileSource::open_exclusive("/nonexistent").unwrap_err(), Errno::NotFound);
     }
 
     fn tempfile() -> std::fs::File {

@@ -6,7 +6,7 @@ use core::ops::Range;
 use bytes::Bytes;
 
 use super::{Source, out_of_range};
-use crate::checked::to_u64;
+use crate::checked::{to_u64, to_usize};
 use crate::error::Result;
 
 /// The bytes of `range` in another source, counted from 0.
@@ -52,9 +52,8 @@ impl Source for WindowSource {
         self.inner.bytes_at(outer)
     }
 
-    fn slice(&self, range: Range<u64>) -> Option<Bytes> {
-        let outer = self.outer(range.start, range.end.saturating_sub(range.start)).ok()?;
-        self.inner.slice(outer)
+    fn as_slice(&self) -> Option<&[u8]> {
+        self.inner.as_slice()?.get(to_usize(self.range.start).ok()?..to_usize(self.range.end).ok()?)
     }
 
     fn release(&self, range: Range<u64>) {

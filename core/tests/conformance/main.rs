@@ -11,9 +11,13 @@ use libtest_mimic::{Arguments, Trial};
 use mountless::attr::{FileType, SetTime};
 use mountless::backend::host::HostFs;
 use mountless::backend::mem::MemFs;
+use mountless::backend::tfs::{NewVolume, TfsVolume};
+use mountless::clock::SystemClock;
 use mountless::compose::Overlay;
 use mountless::conformance::{Capabilities, Case, cases};
+use mountless::format::tfs::Uuid;
 use mountless::fs::{FileSystem, NewKind};
+use mountless::source::MemStorage;
 
 use self::prepared::Step;
 
@@ -60,6 +64,22 @@ fn memory() -> Made {
 fn host() -> Made {
     let dir = tempfile::tempdir().unwrap();
     (Arc::new(HostFs::open(dir.path()).unwrap()), Box::new(dir))
+}
+
+/// A new volume in memory.
+fn tfs() -> Made {
+    let new = NewVolume { len: 64 << 20, uuid: Uuid::default(), label: Vec::new() };
+    let volume = TfsVolume::make(Arc::new(MemStorage::new()), &new, Arc::new(SystemClock)).unwrap();
+    (Arc::new(volume), Box::new(()))
+}
+
+/// What Nanos keeps for us.
+const OF_TFS: Capabilities = Capabilities { empty_links: false, ..Capabilities::ALL };
+
+/// An overlay that keeps its changes in a volume.
+fn overlay_on_tfs() -> Made {
+    let (upper, kept) = tfs();
+    (Arc::new(Overlay::with_upper(vec![Arc::new(MemFs::new())], upper).unwrap()), kept)
 }
 
 fn overlay(lower: Arc<dyn FileSystem>) -> Arc<dyn FileSystem> {
@@ -125,6 +145,11 @@ fn on_host(step: &Step<'_>) -> bool {
         }
 }
 
+/// What a volume stores as it is told.
+fn on_tfs(step: &Step<'_>) -> bool {
+    in_memory(step) && !matches!(step, Step::Create(new) if new.kind == NewKind::Symlink(b""))
+}
+
 /// What a cpio archive of a few megabytes stores: no extended attributes, whole seconds, one time.
 fn in_archive(step: &Step<'_>) -> bool {
     let whole = |time: &Option<SetTime>| match time {
@@ -167,11 +192,14 @@ fn main() {
         ("overlay_over_mem", Lower { make: memory, holds: in_memory, stack: overlay }),
         ("overlay_over_overlay", Lower { make: memory, holds: in_memory, stack: overlay_over_overlay }),
         ("overlay_over_cpio", Lower { make: memory, holds: in_archive, stack: overlay_of_archive }),
+        ("overlay_over_tfs", Lower { make: tfs, holds: on_tfs, stack: overlay }),
         ("overlay_over_host", Lower { make: host, holds: on_host, stack: overlay }),
     ];
     let tests = trials("mem", memory, Capabilities::ALL)
         .chain(trials("host", host, of_host()))
         .chain(trials("overlay", overlay_over_nothing, of_overlay()))
+        .chain(trials("tfs", tfs, OF_TFS))
+        .chain(trials("overlay_on_tfs", overlay_on_tfs, Capabilities { whiteouts: false, dir_links: false, ..OF_TFS }))
         .chain(lowers.into_iter().flat_map(|(of, lower)| over_prepared(of, lower)))
         .chain([most_cases_are_prepared()])
         .collect();

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use mountless::attr::{Device, FileType};
 use mountless::format::cpio::{CpioWriter, NewEntry};
+use mountless::format::tfs::{FrameWriter, Link, RecordWriter, Volume, extension_start};
 
 fn main() -> std::io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    for target in ["cpio", "detect"] {
+    for (target, seeds) in [("cpio", seeds()), ("detect", seeds()), ("tfs", volumes())] {
         let folder = folder.join(target);
         fs::create_dir_all(&folder)?;
-        for (name, bytes) in seeds() {
+        for (name, bytes) in seeds {
             fs::write(folder.join(name), bytes)?;
         }
     }
@@ -100,4 +101,80 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(bytes).expect("memory takes it");
     encoder.finish().expect("memory takes it")
+}
+
+/// TFS volumes as small as they can be: the log in sector 0, or in an extension of one sector.
+fn volumes() -> Vec<Seed> {
+    let mut root = RecordWriter::new(); // #1
+    root.tuple(2);
+    root.symbol(b"children"); // #2
+    root.tuple(3); // #3
+    root.symbol(b"f"); // #4
+    root.tuple(2); // #5
+    root.symbol(b"extents"); // #6
+    root.tuple(1); // #7
+    root.symbol(b"1"); // #8
+    root.tuple(3); // #9
+    for key in ["offset", "length", "allocated"] {
+        root.symbol(key.as_bytes()); // #10 to #12
+        root.number(2);
+    }
+    root.symbol(b"filelength"); // #13
+    root.number(2000);
+    root.symbol(b"l"); // #14
+    root.tuple(1); // #15
+    root.symbol(b"linktarget"); // #16
+    root.string(b"f");
+    root.symbol(b"d"); // #17
+    root.tuple(1); // #18
+    root.symbol_ref(2);
+    root.tuple(0); // #19
+    root.symbol(b"arguments"); // #20
+    root.vector(2); // #21
+    root.string(b"x");
+    root.null();
+    let mut link = RecordWriter::new();
+    link.tuple_ref(19, 1);
+    link.symbol(b"g");
+    link.tuple_ref(5, 0);
+    let mut unlink = RecordWriter::new();
+    unlink.tuple_ref(3, 1);
+    unlink.symbol_ref(4);
+    unlink.delete();
+    let records = [&root, &link, &unlink];
+
+    let first = || FrameWriter::new(extension_start(1, Some(&Volume::default())), 512);
+    let volume = |sectors: &[&[u8]]| {
+        let mut volume = vec![0; 5 * 512];
+        for (at, bytes) in sectors.iter().enumerate() {
+            volume[at * 512..at * 512 + bytes.len()].copy_from_slice(bytes);
+        }
+        volume
+    };
+    let mut direct = first();
+    let mut linked = FrameWriter::new(extension_start(1, None), 512);
+    for record in records {
+        assert_eq!(direct.record(record.bytes(), 0), record.bytes().len());
+        assert_eq!(linked.record(record.bytes(), 0), record.bytes().len());
+    }
+    let mut half = FrameWriter::new(extension_start(1, None), 100);
+    let done = half.record(root.bytes(), 0);
+    let mut rest = FrameWriter::new(extension_start(1, None), 512);
+    assert_eq!(rest.record(root.bytes(), done), root.bytes().len());
+    let to = |sector| Link { sector, count: 1 };
+    vec![
+        ("direct", volume(&[&direct.clone().end()])),
+        ("linked", volume(&[&first().link(to(1)), &linked.end()])),
+        ("split", volume(&[&first().link(to(1)), &half.link(to(2)), &rest.end()])),
+        ("cut", volume(&[&direct.end()[..150]])),
+        ("circular", volume(&[&first().link(to(1)), &FrameWriter::new(extension_start(1, None), 512).link(to(1))])),
+        ("disk", {
+            let mut disk = vec![0; 512];
+            disk[510..].copy_from_slice(&[0x55, 0xaa]);
+            disk[446..462].copy_from_slice(&[0x80, 0, 0, 0, 0x83, 0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0]);
+            disk[462..478].copy_from_slice(&[0x80, 0, 0, 0, 0x83, 0, 0, 0, 6, 0, 0, 0, 5, 0, 0, 0]);
+            let one = volume(&[&first().end()]);
+            [disk, one.clone(), one].concat()
+        }),
+    ]
 }

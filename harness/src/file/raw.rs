@@ -6,8 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::value::{Exit, Flag, List, Mode, Pattern, Short, Time};
-use crate::size::Size;
+use super::value::{ByteCount, Cut, Exit, Flag, List, Mode, Pattern, RawFault, Seed, Short, Time};
 
 /// Declares a file's top level and a case of it: both take the same settings, and serde's `flatten` would lose the
 /// places of mistakes.
@@ -80,8 +79,76 @@ settings! {
     retries: Option<u32>,
     /// Bounds on what the program may use.
     limits: RawLimits,
+    /// Makes runs repeat: clocks start at a fixed time and never wait, random bytes follow from a seed. `true`, or the
+    /// seed.
+    deterministic: Option<Seed>,
+    /// Calls on the file system that fail on purpose. Each must strike.
+    faults: Option<Vec<RawFault>>,
+    /// Power cuts while the program runs: what the disk may hold after each is checked by other programs.
+    crash: Option<RawCrash>,
     /// What must come out. Without it: exit code 0.
     expect: RawExpect,
+}
+
+/// Power cuts while the program runs.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawCrash {
+    /// Where the power is cut: `"every-sync"`, `"every-write"`, or `{ sample = N }` for N of all places.
+    pub(crate) at: Cut,
+    /// Programs that are run on what is left, one after the other; each must exit with 0. What the program had printed
+    /// by then is their standard input.
+    #[schemars(with = "RawVerifies")]
+    pub(crate) verify: Spanned<RawVerifies>,
+    /// What the file system promises: `"posix"` (the default), or `"journal"` for what ext4, XFS and btrfs do.
+    #[serde(default)]
+    pub(crate) promises: RawPromises,
+    /// Random mixtures of lost writes to try at each cut, besides those that are always tried; 8 if nothing is said.
+    #[serde(default)]
+    pub(crate) random: Option<u32>,
+    /// What the mixtures follow from.
+    #[serde(default)]
+    pub(crate) seed: u64,
+    /// Most states to try; 10,000 if nothing is said. If there are more, those that are tried are spread over the run.
+    #[serde(default)]
+    pub(crate) states: Option<u64>,
+}
+
+/// See `docs/crash.md`.
+#[derive(Debug, Default, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RawPromises {
+    /// Content by syncing the file, names by syncing the directory.
+    #[default]
+    Posix,
+    /// Names in their order, any sync makes all earlier names durable.
+    Journal,
+}
+
+/// A program, or a list of programs.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected a program, a table with program and args, or a list of these")]
+pub(crate) enum RawVerifies {
+    /// One.
+    One(RawVerify),
+    /// Several.
+    Many(Vec<RawVerify>),
+}
+
+/// A program that says whether what is left is right.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "expected a program, or a table with program and args")]
+pub(crate) enum RawVerify {
+    /// Without arguments.
+    Program(String),
+    /// With arguments.
+    Table {
+        /// The program: a `.wasm` file relative to this file, or `image:/path` for one in the images.
+        program: String,
+        /// Its arguments.
+        #[serde(default)]
+        args: Vec<String>,
+    },
 }
 
 /// Bounds on what a program may use.
@@ -91,11 +158,11 @@ pub(crate) struct RawLimits {
     /// Longest time it may run, for example `5s` or `500ms`; one minute if nothing is said.
     pub(crate) time: Option<Time>,
     /// Largest size of its memory, for example `64 MiB`; 1 GiB if nothing is said.
-    pub(crate) memory: Option<Size>,
+    pub(crate) memory: Option<ByteCount>,
     /// Most that it may write to standard output, and to standard error; 16 MiB if nothing is said.
-    pub(crate) output: Option<Size>,
+    pub(crate) output: Option<ByteCount>,
     /// Most that the files it writes may hold together; 1 GiB if nothing is said.
-    pub(crate) disk: Option<Size>,
+    pub(crate) disk: Option<ByteCount>,
 }
 
 /// What must come out.

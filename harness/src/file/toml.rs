@@ -5,13 +5,17 @@ use std::fs;
 use std::path::Path;
 
 use mountless::attr::FileType;
+use mountless::compose::crash::Promises;
 use toml::Spanned;
 
-use super::raw::{CaseFile, RawExpect, RawFile, RawFileExpect, RawInput, RawLimits, RawText, Settings};
-use super::value::{Exit, Flag, List, Short};
+use super::raw::{
+    CaseFile, RawCrash, RawExpect, RawFile, RawFileExpect, RawInput, RawLimits, RawPromises, RawText, RawVerifies,
+    RawVerify, Settings,
+};
+use super::value::{Exit, Flag, List, RawFault, Seed, Short};
 use crate::case::{
-    Case, CaseId, End, Expect, FileExpect, Input, Limits, NewFile, NewFileKind, ProgramAt, TextExpect, Volume,
-    image_ref,
+    Case, CaseId, Crash, End, Expect, FileExpect, Input, Limits, NewFile, NewFileKind, ProgramAt, TextExpect, Verify,
+    Volume, image_ref,
 };
 use crate::diagnostic::{Diagnostic, line_of};
 
@@ -138,8 +142,42 @@ impl Reader<'_> {
         };
         case.retries = own.retries.or(shared.retries);
         case.limits = limits(&shared.limits, &own.limits);
+        case.deterministic = own.deterministic.or(shared.deterministic).and_then(|Seed(seed)| seed);
+        let faults = own.faults.as_ref().or(shared.faults.as_ref());
+        case.faults = faults.iter().flat_map(|faults| faults.iter()).map(|RawFault(fault)| fault.clone()).collect();
+        if let Some(crash) = own.crash.as_ref().or(shared.crash.as_ref()) {
+            case.crash = Some(self.crash(crash)?);
+        }
         case.expect = self.expect(&case.id, &shared.expect, &own.expect)?;
         Ok(case)
+    }
+
+    fn crash(&self, crash: &RawCrash) -> Result<Crash, Diagnostic> {
+        let one = |verify: &RawVerify| match verify {
+            RawVerify::Program(program) => Verify { program: ProgramAt::parse(program, self.base), args: Vec::new() },
+            RawVerify::Table { program, args } => {
+                Verify { program: ProgramAt::parse(program, self.base), args: args.clone() }
+            }
+        };
+        let verify: Vec<Verify> = match crash.verify.get_ref() {
+            RawVerifies::One(verify) => vec![one(verify)],
+            RawVerifies::Many(list) => list.iter().map(one).collect(),
+        };
+        if verify.is_empty() {
+            let help = "name a program that exits with 0 if what it finds is right";
+            return Err(self.wrong(&crash.verify, "nobody says whether what a power cut left is right").help(help));
+        }
+        Ok(Crash {
+            at: crash.at.0,
+            verify,
+            promises: match crash.promises {
+                RawPromises::Posix => Promises::Posix,
+                RawPromises::Journal => Promises::Journal,
+            },
+            random: crash.random.unwrap_or(8),
+            seed: crash.seed,
+            states_max: crash.states.unwrap_or(10_000),
+        })
     }
 
     fn absolute<'p>(&self, path: &'p str) -> Result<&'p str, Diagnostic> {

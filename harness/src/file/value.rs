@@ -5,14 +5,16 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use mountless::compose::fault::Fault;
+use mountless::size::Size;
 use regex::Regex;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::raw::{RawFile, RawFileExpect, RawInput, RawText};
-use crate::size::Size;
+use crate::case::CrashAt;
 
 /// One value, or a list of them.
 #[derive(Clone, Debug)]
@@ -298,25 +300,29 @@ impl JsonSchema for Time {
     }
 }
 
-impl<'de> Deserialize<'de> for Size {
+/// A count of bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ByteCount(pub(crate) u64);
+
+impl<'de> Deserialize<'de> for ByteCount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Forms;
 
         impl Visitor<'_> for Forms {
-            type Value = Size;
+            type Value = ByteCount;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a count of bytes, like 4096 or \"64 MiB\"")
             }
 
-            fn visit_i64<E: Error>(self, bytes: i64) -> Result<Size, E> {
+            fn visit_i64<E: Error>(self, bytes: i64) -> Result<ByteCount, E> {
                 u64::try_from(bytes)
-                    .map(Size)
+                    .map(ByteCount)
                     .map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(bytes), &self))
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<Size, E> {
-                text.parse().map_err(E::custom)
+            fn visit_str<E: Error>(self, text: &str) -> Result<ByteCount, E> {
+                text.parse().map(|Size(bytes)| ByteCount(bytes)).map_err(E::custom)
             }
         }
 
@@ -324,9 +330,9 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-impl JsonSchema for Size {
+impl JsonSchema for ByteCount {
     fn schema_name() -> Cow<'static, str> {
-        "Size".into()
+        "ByteCount".into()
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
@@ -375,5 +381,198 @@ impl JsonSchema for Pattern {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "format": "regex" })
+    }
+}
+
+/// `true`, or the seed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seed(pub(crate) Option<u64>);
+
+impl<'de> Deserialize<'de> for Seed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+
+        impl Visitor<'_> for Forms {
+            type Value = Seed;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false or a seed, which is a number from 0 on")
+            }
+
+            fn visit_bool<E: Error>(self, value: bool) -> Result<Seed, E> {
+                Ok(Seed(value.then_some(0)))
+            }
+
+            fn visit_i64<E: Error>(self, seed: i64) -> Result<Seed, E> {
+                let wrong = |_| E::invalid_value(serde::de::Unexpected::Signed(seed), &self);
+                u64::try_from(seed).map(|seed| Seed(Some(seed))).map_err(wrong)
+            }
+        }
+
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+impl JsonSchema for Seed {
+    fn schema_name() -> Cow<'static, str> {
+        "Seed".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["boolean", "integer"], "minimum": 0 })
+    }
+}
+
+/// Where the power is cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut(pub(crate) CrashAt);
+
+impl<'de> Deserialize<'de> for Cut {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+
+        impl<'de> Visitor<'de> for Forms {
+            type Value = Cut;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"every-sync\", \"every-write\" or { sample = N }")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Cut, E> {
+                match text {
+                    "every-sync" => Ok(Cut(CrashAt::EverySync)),
+                    "every-write" => Ok(Cut(CrashAt::EveryWrite)),
+                    _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Cut, A::Error> {
+                #[derive(Deserialize)]
+                #[serde(deny_unknown_fields)]
+                struct Sample {
+                    sample: u64,
+                }
+
+                let Sample { sample } = Sample::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(Cut(CrashAt::Sample(sample)))
+            }
+        }
+
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+impl JsonSchema for Cut {
+    fn schema_name() -> Cow<'static, str> {
+        "Cut".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [
+            { "enum": ["every-sync", "every-write"] },
+            {
+                "type": "object",
+                "properties": { "sample": { "type": "integer", "minimum": 1 } },
+                "required": ["sample"],
+                "additionalProperties": false
+            }
+        ]})
+    }
+}
+
+/// A call that fails on purpose: a table, or text as on the command line.
+#[derive(Clone, Debug)]
+pub(crate) struct RawFault(pub(crate) Fault);
+
+/// What keys of a fault mean; the library reads their values.
+const FAULT_KEYS: [(&str, &str); 10] = [
+    ("op", "kinds of calls, separated by |, like write or create|rename; change for all that change the tree"),
+    ("path", "a glob: * within a name, ** across"),
+    ("error", "a name like ENOSPC; EIO if neither short nor delay is given"),
+    ("short", "at most so many bytes are read or written by a call"),
+    ("delay", "how long a call waits first, like 50ms"),
+    ("nth", "only the so-manieth call met, from 1"),
+    ("after_bytes", "only when so many bytes were read or written by calls met"),
+    ("times", "at most so often"),
+    ("probability", "0 to 1"),
+    ("seed", "for the probability"),
+];
+
+impl<'de> Deserialize<'de> for RawFault {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+
+        impl<'de> Visitor<'de> for Forms {
+            type Value = RawFault;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table with op, path, error and so on")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<RawFault, E> {
+                text.parse().map(RawFault).map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawFault, A::Error> {
+                let mut fault = Fault::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    map.next_value_seed(FaultValue { fault: &mut fault, key: &key })?;
+                }
+                Ok(RawFault(fault))
+            }
+        }
+
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+/// Sets a key of a fault, so that what is wrong has the place of the value.
+struct FaultValue<'f> {
+    fault: &'f mut Fault,
+    key: &'f str,
+}
+
+impl<'de> DeserializeSeed<'de> for FaultValue<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Visitor<'_> for FaultValue<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or a number")
+    }
+
+    fn visit_str<E: Error>(self, value: &str) -> Result<(), E> {
+        self.fault.set(self.key, value).map_err(E::custom)
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
+        self.visit_str(&value.to_string())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        self.visit_str(&value.to_string())
+    }
+}
+
+impl JsonSchema for RawFault {
+    fn schema_name() -> Cow<'static, str> {
+        "Fault".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let key = |(key, meaning): (&str, &str)| {
+            (key.to_owned(), serde_json::json!({ "type": ["string", "number"], "description": meaning }))
+        };
+        let keys: serde_json::Map<_, _> = FAULT_KEYS.into_iter().map(key).collect();
+        json_schema!({ "anyOf": [
+            { "type": "string", "examples": ["op=write,path=/var/**,error=ENOSPC"] },
+            { "type": "object", "properties": keys, "additionalProperties": false }
+        ]})
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::sections;
+use super::{sections, tried};
 use crate::case::CaseId;
 use crate::run::{CaseResult, Event, RunReport, Verdict};
 
@@ -176,7 +176,12 @@ impl<W: Write> Human<W> {
             Verdict::Skipped(_) => (AnsiColor::Yellow, "SKIP"),
             Verdict::Interrupted => (AnsiColor::Red, "SIGINT"),
         };
-        self.line(colour, word, &time(result.time), at, &result.id)
+        let mut line = self.line(colour, word, &time(result.time), at, &result.id);
+        if let Some(tried) = tried(result) {
+            line.truncate(line.trim_end().len());
+            line.push_str(&format!(" ({tried})\n"));
+        }
+        line
     }
 
     fn detail(&self, result: &CaseResult) -> String {

@@ -11,7 +11,7 @@ pub use self::human::{Human, HumanOptions};
 pub use self::junit::junit;
 
 use crate::check::shown;
-use crate::run::{CaseResult, Verdict};
+use crate::run::{CaseResult, Tried, Verdict};
 
 /// What went wrong, in one line.
 fn headline(result: &CaseResult) -> String {
@@ -49,4 +49,18 @@ fn sections(result: &CaseResult) -> Vec<(String, String)> {
         Verdict::Passed | Verdict::Skipped(_) | Verdict::Interrupted => {}
     }
     sections
+}
+
+/// What was tried besides running the case, if anything was.
+fn tried(result: &CaseResult) -> Option<String> {
+    let count = |done: usize, of: usize, what: &str| match (done, of) {
+        (_, 0) => None,
+        (1, 1) => Some(format!("1 {what}")),
+        (done, of) if done == of => Some(format!("{done} {what}s")),
+        (done, of) => Some(format!("{done} of {of} {what}s")),
+    };
+    let Tried { states, states_of, faults, faults_of } = result.tried;
+    let parts = [count(states, states_of, "power-cut state"), count(faults, faults_of, "failing call")];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }

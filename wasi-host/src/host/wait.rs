@@ -48,7 +48,7 @@ pub(super) fn block_until<F: Future>(future: F, until: Option<Instant>) -> Optio
 
 /// Runs `make` where no runtime is current, so that the tasks it spawns go to wasmtime-wasi's own: on the embedder's
 /// they could wait for the very thread that is about to park.
-pub(super) fn outside_of_runtimes<T: Send>(make: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn outside_of_runtimes<T: Send>(make: impl FnOnce() -> T + Send) -> T {
     if tokio::runtime::Handle::try_current().is_err() {
         return make();
     }

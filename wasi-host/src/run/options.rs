@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use mountless::namespace::Namespace;
-use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::cli::{StdinStream, StdoutStream};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
-use super::RunError;
-use crate::p1::WasiP1;
+use super::{Deterministic, RunError};
+use crate::files::Files;
+use crate::host::CtxHost;
+use crate::p1::{Process, WasiP1};
 
 /// Standard input.
 #[derive(Default)]
@@ -65,6 +67,10 @@ pub struct RunOptions {
     pub timeout: Option<Duration>,
     /// Largest size of the guest's memory, in bytes.
     pub memory_max: Option<usize>,
+    /// How many instructions the guest may execute, roughly; only with [`Runner::metered`](super::Runner::metered).
+    pub fuel: Option<u64>,
+    /// Clocks and random bytes that repeat.
+    pub deterministic: Option<Deterministic>,
     /// Standard input.
     pub stdin: Stdin,
     /// Standard output.
@@ -82,6 +88,8 @@ impl Default for RunOptions {
             workdir: None,
             timeout: None,
             memory_max: None,
+            fuel: None,
+            deterministic: None,
             stdin: Stdin::default(),
             stdout: Output::default(),
             stderr: Output::default(),
@@ -98,12 +106,43 @@ impl core::fmt::Debug for RunOptions {
             .field("workdir", &self.workdir)
             .field("timeout", &self.timeout)
             .field("memory_max", &self.memory_max)
+            .field("fuel", &self.fuel)
+            .field("deterministic", &self.deterministic)
             .finish_non_exhaustive()
     }
 }
 
 impl RunOptions {
+    /// For a module.
     pub(super) fn into_wasi(self, namespace: &Namespace) -> Result<WasiP1, RunError> {
+        let deterministic = self.deterministic.clone();
+        let (ctx, preopens) = self.into_ctx();
+        let mut host = CtxHost::new(ctx);
+        if let Some(deterministic) = deterministic {
+            host = host.with_sleeper(deterministic.sleeper());
+        }
+        let mut wasi = WasiP1::from(Process::new(namespace.clone(), Box::new(host)));
+        for Preopen { name, path } in preopens {
+            if let Err(source) = wasi.preopen(&name, &path) {
+                return Err(RunError::Preopen { name, path, source });
+            }
+        }
+        Ok(wasi)
+    }
+
+    /// For a component.
+    pub(super) fn into_files(self, namespace: &Namespace) -> Result<(WasiCtx, Files), RunError> {
+        let (ctx, preopens) = self.into_ctx();
+        let mut files = Files::new(namespace.clone());
+        for Preopen { name, path } in preopens {
+            if let Err(source) = files.preopen(&name, &path) {
+                return Err(RunError::Preopen { name, path, source });
+            }
+        }
+        Ok((ctx, files))
+    }
+
+    fn into_ctx(self) -> (WasiCtx, Vec<Preopen>) {
         let mut ctx = WasiCtxBuilder::new();
         ctx.args(&self.args);
         ctx.envs(&self.env);
@@ -129,14 +168,13 @@ impl RunOptions {
         {
             ctx.env("PWD", dir);
         }
-
-        let mut wasi = WasiP1::new(namespace.clone(), ctx.build());
-        let workdir = workdir.map(|path| Preopen { name: ".".to_owned(), path });
-        for Preopen { name, path } in workdir.into_iter().chain(self.preopens) {
-            if let Err(source) = wasi.preopen(&name, &path) {
-                return Err(RunError::Preopen { name, path, source });
-            }
+        if let Some(dir) = &workdir {
+            ctx.initial_cwd(dir);
         }
-        Ok(wasi)
+        if let Some(deterministic) = self.deterministic {
+            deterministic.configure(&mut ctx);
+        }
+        let workdir = workdir.map(|path| Preopen { name: ".".to_owned(), path });
+        (ctx.build(), workdir.into_iter().chain(self.preopens).collect())
     }
 }

@@ -1,47 +1,66 @@
 //! A program: compiled, linked and known to have something to call.
 
+use wasmtime::component::{self, Component};
 use wasmtime::{Engine, InstancePre, Linker, Module};
 
+use super::component::{Entry, Parts, linker};
 use super::{Guest, RunError};
 use crate::p1::check_imports;
 
 /// A program, ready to be run any number of times, by several threads at once. It is cheap to clone.
 #[derive(Clone)]
-pub struct Program {
-    linked: InstancePre<Guest>,
-    entry: &'static str,
+pub struct Program(Kind);
+
+/// What the bytes are, linked. Without an entry there are only exports to call.
+#[derive(Clone)]
+pub(super) enum Kind {
+    /// A core module, for preview 1.
+    Module { linked: InstancePre<Guest>, entry: Option<&'static str> },
+    /// A component, for previews 2 and 3.
+    Component { linked: component::InstancePre<Parts>, entry: Option<Entry> },
 }
 
 impl core::fmt::Debug for Program {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Program").field("entry", &self.entry).finish_non_exhaustive()
+        f.write_str(match self.0 {
+            Kind::Module { .. } => "Program(module)",
+            Kind::Component { .. } => "Program(component)",
+        })
     }
 }
 
 impl Program {
-    pub(super) fn compile(engine: &Engine, linker: &Linker<Guest>, wasm: &[u8]) -> Result<Self, RunError> {
+    pub(super) fn compile(engine: &Engine, modules: &Linker<Guest>, wasm: &[u8]) -> Result<Self, RunError> {
         match wasm {
-            [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => {}
-            [0, b'a', b's', b'm', _, _, 1, 0, ..] => return Err(RunError::Component),
-            _ => return Err(RunError::NotWasm { found: describe(wasm) }),
+            [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => module(engine, modules, wasm),
+            [0, b'a', b's', b'm', _, _, 1, 0, ..] => {
+                let component = Component::from_binary(engine, wasm).map_err(RunError::Compile)?;
+                // Hundreds of functions, of no use to modules: made only where they are needed.
+                let linker = linker(engine).map_err(RunError::Engine)?;
+                let linked = linker.instantiate_pre(&component).map_err(RunError::Link)?;
+                Ok(Self(Kind::Component { entry: Entry::find(&linked), linked }))
+            }
+            _ => Err(RunError::NotWasm { found: describe(wasm) }),
         }
-        let module = Module::from_binary(engine, wasm).map_err(RunError::Compile)?;
-        check_imports(&module).map_err(RunError::Link)?;
-        // A reactor's `_initialize` is all there is to run when it has no `_start`.
-        let is_function = |name: &&'static str| module.get_export(name).is_some_and(|export| export.func().is_some());
-        let entry = ["_start", "_initialize"].into_iter().find(is_function).ok_or(RunError::NoEntry)?;
-        let linked = linker.instantiate_pre(&module).map_err(RunError::Link)?;
-        Ok(Self { linked, entry })
     }
 
-    pub(super) const fn linked(&self) -> &InstancePre<Guest> {
-        &self.linked
-    }
-
-    pub(super) const fn entry(&self) -> &'static str {
-        self.entry
+    pub(super) const fn kind(&self) -> &Kind {
+        &self.0
     }
 }
+
+fn module(engine: &Engine, linker: &Linker<Guest>, wasm: &[u8]) -> Result<Program, RunError> {
+    let module = Module::from_binary(engine, wasm).map_err(RunError::Compile)?;
+    check_imports(&module).map_err(RunError::Link)?;
+    // A reactor's `_initialize` is all there is to run when it has no `_start`.
+    let is_function = |name: &&'static str| module.get_export(name).is_some_and(|export| export.func().is_some());
+    let entry = ["_start", INITIALIZE].into_iter().find(is_function);
+    let linked = linker.instantiate_pre(&module).map_err(RunError::Link)?;
+    Ok(Program(Kind::Module { linked, entry }))
+}
+
+/// What a reactor wants to be called first.
+pub(super) const INITIALIZE: &str = "_initialize";
 
 /// What bytes seem to be that are no module.
 fn describe(bytes: &[u8]) -> String {

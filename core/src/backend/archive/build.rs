@@ -13,6 +13,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::SkipReason;
+use super::extras::Extras;
 use super::index::{Content, EntryIndex, Index, Node, NodeIndex, Stored, bytes_of};
 use super::walk::{Place, Stop, Walker, steps_for};
 use crate::attr::{Defaults, Device, FileType, Recorded};
@@ -79,17 +80,18 @@ enum Linked {
 /// A tree under construction.
 #[derive(Debug)]
 pub(super) struct TreeBuilder {
-    index: Index,
-    sources: Vec<Arc<dyn Source>>,
-    walker: Walker,
+    pub(super) index: Index,
+    pub(super) sources: Vec<Arc<dyn Source>>,
+    pub(super) walker: Walker,
     links: HashMap<LinkKey, FirstName, RandomState>,
     dir_times: Vec<DirTime>,
+    pub(super) extras: Extras,
     defaults: Defaults,
     /// The nodes that Linux has before it unpacks anything: entry and node.
     built_in: Vec<(EntryIndex, NodeIndex)>,
 }
 
-type Outcome = Result<(), Stop>;
+pub(super) type Outcome = Result<(), Stop>;
 
 impl TreeBuilder {
     /// An empty tree, with room for about `entries` entries.
@@ -101,6 +103,7 @@ impl TreeBuilder {
             walker: Walker::new(),
             links: HashMap::with_hasher(RandomState::default()),
             dir_times: Vec::new(),
+            extras: Extras::default(),
             defaults,
             built_in: Vec::new(),
         }
@@ -148,7 +151,7 @@ impl TreeBuilder {
     ) -> Outcome {
         let mut place = self.place(path);
         self.clear_way(&mut place, Some(FileType::File));
-        let (node, keeps_data) = match self.link(path, &mut place, link)? {
+        let (node, has_content) = match self.link(path, &mut place, link)? {
             Linked::To(node) => (self.writable_node(path, node)?, size == 0),
             Linked::First => {
                 let content = Content::File { data, size };
@@ -159,7 +162,7 @@ impl TreeBuilder {
                         (node, false)
                     }
                     Place::Named { dir, name, found: None, .. } => {
-                        (self.create(dir, path.bytes.get(name).unwrap_or_default(), content)?, false)
+                        (self.create(dir, path.bytes.get(name).unwrap_or_default(), content)?, true)
                     }
                     Place::Dir(_) => return Err(Stop::Skip(SkipReason::DirectoryInTheWay)),
                 }
@@ -167,7 +170,7 @@ impl TreeBuilder {
         };
         self.note_first(path, link, Some(node));
         if let Some(node) = self.index.node_mut(node) {
-            if !keeps_data {
+            if !has_content {
                 // Linux writes over the old content of a second name without cutting it first, which shows only if the
                 // archive ends inside this data: old bytes would follow the new ones. Here zeros do.
                 node.content = Content::File { data, size };
@@ -415,7 +418,7 @@ impl TreeBuilder {
         }
     }
 
-    fn create(&mut self, dir: NodeIndex, name: &[u8], content: Content) -> Result<NodeIndex, Stop> {
+    pub(super) fn create(&mut self, dir: NodeIndex, name: &[u8], content: Content) -> Result<NodeIndex, Stop> {
         let mut node = blank(content, &self.defaults);
         node.uid = 0;
         // As everywhere in Linux: what is created in a set-gid directory gets its group.
@@ -438,18 +441,18 @@ fn blank(content: Content, defaults: &Defaults) -> Node {
     }
 }
 
-fn set_owner(node: &mut Node, meta: &Meta) {
+pub(super) fn set_owner(node: &mut Node, meta: &Meta) {
     node.uid = meta.uid.unwrap_or(node.uid);
     node.gid = meta.gid.unwrap_or(node.gid);
     node.recorded.owner = true;
 }
 
-fn set_mode(node: &mut Node, meta: &Meta) {
+pub(super) fn set_mode(node: &mut Node, meta: &Meta) {
     node.mode = meta.mode;
     node.recorded.mode = true;
 }
 
-fn set_mtime(node: &mut Node, mtime: Option<Timestamp>) {
+pub(super) fn set_mtime(node: &mut Node, mtime: Option<Timestamp>) {
     if let Some(mtime) = mtime {
         node.mtime = mtime;
         node.recorded.mtime = true;

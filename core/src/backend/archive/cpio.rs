@@ -7,40 +7,47 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
-
 use super::build::{LinkKey, Meta, PathRef, TreeBuilder};
+use super::cpio_old::OldPlace;
+use super::heads::Head;
 use super::index::{Content, Index, Stored};
+use super::scouts::{Ahead, Plan, accompany};
+use super::unpack::{UnpackLimits, unpack};
 use super::walk::Stop;
 use super::window::Window;
 use super::{ArchiveOptions, ArchiveReport, LimitExceeded, Part, SkipReason, Skipped, Unpack};
 use crate::attr::{Device, FileType};
-use crate::checked::{min_len, to_u64, to_usize};
+use crate::checked::{min_len, to_u64};
 use crate::clock::Timestamp;
-use crate::errno::Errno;
 use crate::error::{Corrupt, Error, Result};
-use crate::format::Unsupported;
-use crate::format::compress::{Compression, Fed, GzipMember, deflate_max};
+use crate::format::compress::Compression;
 use crate::format::cpio::{
-    ALIGN, CpioCorrupt, EntryRef, Header, LONGEST_HEAD, Magic, NAME_SIZE_MAX, TARGET_SIZE_MAX, Variant, checksum,
-    cut_at_nul, read_entry,
+    ALIGN, CpioCorrupt, Header, LONGEST_HEAD, Magic, NAME_SIZE_MAX, TARGET_SIZE_MAX, Variant, checksum, cut_at_nul,
+    read_old_entry,
 };
 use crate::limits::{ARCHIVE_PARTS_MAX, NESTED_COMPRESSIONS_MAX, SKIPPED_KEPT_MAX};
-use crate::source::{BytesSource, Source};
+use crate::source::Source;
 
 /// Entries for which memory is reserved at the start: one for each of this many bytes of image, but not too many.
 const BYTES_PER_ENTRY: u64 = 8 << 10;
-const RESERVE_MAX: usize = 16 << 10;
+const RESERVE_MAX: usize = 64 << 10;
 
 /// What replaying an archive gives.
 pub(super) struct Replayed {
     pub(super) index: Index,
     pub(super) sources: Vec<Arc<dyn Source>>,
     pub(super) report: ArchiveReport,
+    /// Entries whose heads scouts found.
+    pub(super) found_ahead: u64,
 }
 
 /// Replays the archive in `source`.
 pub(super) fn replay(source: Arc<dyn Source>, options: &ArchiveOptions) -> Result<Replayed> {
+    replay_by_plan(source, options, &Plan::DEFAULT)
+}
+
+/// The same, looking ahead by `plan`, on which nothing depends but the time it takes.
+pub(super) fn replay_by_plan(source: Arc<dyn Source>, options: &ArchiveOptions, plan: &Plan) -> Result<Replayed> {
     let entries = min_len(RESERVE_MAX, source.len() / BYTES_PER_ENTRY);
     let mut builder = TreeBuilder::new(options.defaults, entries);
     let as_linux = options.unpack == Unpack::AsLinux;
@@ -53,19 +60,21 @@ pub(super) fn replay(source: Arc<dyn Source>, options: &ArchiveOptions) -> Resul
         as_linux,
         unpacked_left: options.max_unpacked,
         max_unpacked: options.max_unpacked,
+        found_ahead: 0,
     };
-    match replay.run(source) {
+    match accompany(&*Arc::clone(&source), plan, |ahead| replay.run(source, ahead)) {
         Ok(()) => {}
         Err(Broken::Stopped(error)) if as_linux => replay.report.stopped = Some(error),
         Err(Broken::Stopped(error) | Broken::Failed(error)) => return Err(error),
     }
     replay.report.unpacked_len = replay.report.parts.iter().fold(0, |sum, part| sum.saturating_add(part.unpacked_len));
-    let (index, sources) = replay.builder.finish()?;
-    Ok(Replayed { index, sources, report: replay.report })
+    let Replay { builder, report, found_ahead, .. } = replay;
+    let (index, sources) = builder.finish()?;
+    Ok(Replayed { index, sources, report, found_ahead })
 }
 
 /// Why the replay ended before the image did.
-enum Broken {
+pub(super) enum Broken {
     /// Damage, where Linux stops as well and keeps what it has.
     Stopped(Error),
     /// Nothing to show: the image cannot be read, or a limit was passed.
@@ -85,26 +94,37 @@ impl From<LimitExceeded> for Broken {
 }
 
 /// The image, or a compressed part of it.
-struct Frame {
-    window: Window,
+pub(super) struct Frame<'a> {
+    pub(super) window: Window,
+    /// Heads of entries that were found ahead, in an image.
+    ahead: Option<Ahead<'a>>,
     /// Number of the source in the tree.
-    source: u32,
+    pub(super) source: u32,
     /// Where the replay stands.
-    at: u64,
+    pub(super) at: u64,
     /// Where a stream's members begin in it.
     starts: Vec<u64>,
     /// Where multiples of 4 count from: the last member that began between two entries.
-    base: u64,
+    pub(super) base: u64,
+    /// The layout of the entries since the last trailer.
+    pub(super) layout: Option<Magic>,
     /// Compression and offset, for a compressed part.
     packed: Option<(Compression, u64)>,
     /// The part that entries are counted for.
-    part: Option<usize>,
+    pub(super) part: Option<usize>,
     /// Linux knows, at this point, that an entry must begin; it does not skip zeros then.
     expects_entry: bool,
     /// Linux has just read an entry, and wants nothing misaligned behind it.
-    behind_entry: bool,
+    pub(super) behind_entry: bool,
     /// Why the stream ends here, if it was damaged.
     damage: Option<Error>,
+}
+
+impl Frame<'_> {
+    /// Whether the head of an entry where the replay stands was found ahead.
+    fn seek_ahead(&mut self) -> bool {
+        self.ahead.as_mut().is_some_and(|ahead| ahead.seek(self.at))
+    }
 }
 
 /// What stands next in a frame.
@@ -117,22 +137,25 @@ enum Next {
     Packed(Compression),
 }
 
-struct Replay {
-    builder: TreeBuilder,
-    report: ArchiveReport,
+pub(super) struct Replay {
+    pub(super) builder: TreeBuilder,
+    pub(super) report: ArchiveReport,
     as_linux: bool,
     unpacked_left: u64,
     max_unpacked: u64,
+    found_ahead: u64,
 }
 
 impl Replay {
-    fn run(&mut self, source: Arc<dyn Source>) -> Result<(), Broken> {
+    fn run(&mut self, source: Arc<dyn Source>, ahead: Option<Ahead<'_>>) -> Result<(), Broken> {
         let image = Frame {
             window: Window::new(Arc::clone(&source)),
+            ahead,
             source: self.builder.add_source(source),
             at: 0,
             starts: vec![0],
             base: 0,
+            layout: None,
             packed: None,
             part: None,
             expects_entry: false,
@@ -164,7 +187,7 @@ impl Replay {
     }
 
     /// Replays a frame up to its end, or up to a compressed part in it.
-    fn frame(&mut self, frame: &mut Frame) -> Result<Option<Compression>, Broken> {
+    fn frame(&mut self, frame: &mut Frame<'_>) -> Result<Option<Compression>, Broken> {
         loop {
             match self.next(frame)? {
                 Next::End => return Ok(None),
@@ -175,14 +198,18 @@ impl Replay {
     }
 
     /// Skips zeros and looks at what follows.
-    fn next(&mut self, frame: &mut Frame) -> Result<Next, Broken> {
+    fn next(&mut self, frame: &mut Frame<'_>) -> Result<Next, Broken> {
         let end = frame.window.len();
         if self.as_linux && frame.expects_entry {
             frame.expects_entry = false;
             return Ok(Next::Entry);
         }
         let behind_entry = frame.at;
-        frame.at = frame.window.skip_zeros(frame.at)?;
+        let found_ahead = frame.seek_ahead();
+        self.found_ahead = self.found_ahead.saturating_add(found_ahead.into());
+        if !found_ahead {
+            frame.at = frame.window.skip_zeros(frame.at)?;
+        }
         if frame.at >= end {
             return Ok(Next::End);
         }
@@ -192,6 +219,9 @@ impl Replay {
             frame.base = start;
         }
         let past = frame.at.saturating_sub(frame.base) % ALIGN;
+        if past == 0 && found_ahead {
+            return Ok(Next::Entry);
+        }
         let at = frame.at;
         let head = frame.window.at(at, LONGEST_HEAD)?;
         if past == 0 && head.first() == Some(&b'0') {
@@ -216,30 +246,46 @@ impl Replay {
         }
         match (compression, Magic::detect(head)) {
             (Some(compression), _) => Ok(Next::Packed(compression)),
-            (None, Some(magic @ (Magic::BinaryLittleEndian | Magic::BinaryBigEndian))) => {
-                Err(Broken::Failed(Unsupported { format: magic.name(), offset: at }.into()))
-            }
+            (None, Some(Magic::BinaryLittleEndian | Magic::BinaryBigEndian | Magic::Odc)) => Ok(Next::Entry),
             _ if past != 0 && head.first() == Some(&b'0') => Err(damaged(at, misaligned)),
             _ => Err(damaged(at, unknown)),
         }
     }
 
     /// Replays the entry at `frame.at` and moves behind it.
-    fn entry(&mut self, frame: &mut Frame) -> Result<(), Broken> {
+    fn entry(&mut self, frame: &mut Frame<'_>) -> Result<(), Broken> {
         let at = frame.at;
         let available = frame.window.len().saturating_sub(at);
-        let head = frame.window.at(at, LONGEST_HEAD)?;
-        let magic = Magic::detect(head);
-        if !self.as_linux && magic == Some(Magic::Odc) {
-            return Err(Broken::Failed(Unsupported { format: Magic::Odc.name(), offset: at }.into()));
-        }
-        let entry = match read_entry(head) {
-            Ok(entry) => entry,
-            Err(CpioCorrupt::HeaderBeyondEnd { .. }) if self.as_linux => return self.cut_off(frame),
-            Err(corrupt) => return Err(damaged(at, corrupt)),
+        let head = match frame.ahead.as_ref().and_then(|ahead| ahead.get(at)) {
+            Some(head) => head,
+            None => {
+                let window = frame.window.at(at, LONGEST_HEAD)?;
+                if !self.as_linux
+                    && let Some(entry) = read_old_entry(window)
+                {
+                    let entry = entry.map_err(|corrupt| damaged(at, corrupt))?;
+                    if let Some(magic) = Magic::detect(window) {
+                        begin_layout(&mut frame.layout, magic, at)?;
+                    }
+                    let place = OldPlace { source: frame.source, at, available, head_len: to_u64(window.len()) };
+                    let next = self.old_entry(&entry, &place, &mut frame.part, &mut frame.layout)?;
+                    frame.at = next;
+                    frame.base = next;
+                    frame.behind_entry = true;
+                    self.extend_part(frame);
+                    return Ok(());
+                }
+                match Head::read(window) {
+                    Ok(head) => head,
+                    Err(CpioCorrupt::HeaderBeyondEnd { .. }) if self.as_linux => return self.cut_off(frame),
+                    Err(corrupt) => return Err(damaged(at, corrupt)),
+                }
+            }
         };
+        let entry = head.entry;
         let header = entry.header;
         if !self.as_linux {
+            begin_layout(&mut frame.layout, Magic::Hex(header.variant), at)?;
             entry.check_complete(available).map_err(|corrupt| damaged(at, corrupt))?;
         }
         self.builder.grant(header.entry_len().min(available));
@@ -257,9 +303,10 @@ impl Replay {
                 if !is_link && entry.is_trailer() {
                     self.builder.forget_links();
                     self.report.trailers = self.report.trailers.saturating_add(1);
+                    frame.layout = None;
                     return self.advance(frame, &header);
                 }
-                self.node(frame.source, at, available, &entry, head)
+                self.node(frame.source, at, available, &head)
             }
         };
         self.report.entries = self.report.entries.saturating_add(1);
@@ -283,7 +330,8 @@ impl Replay {
     }
 
     /// Makes the node that an entry describes.
-    fn node(&mut self, source: u32, at: u64, available: u64, entry: &EntryRef<'_>, head: &[u8]) -> Result<(), Stop> {
+    fn node(&mut self, source: u32, at: u64, available: u64, head: &Head<'_>) -> Result<(), Stop> {
+        let Head { entry, target } = head;
         let header = &entry.header;
         let Some(file_type) = header.file_type() else {
             return Err(Stop::Skip(SkipReason::UnknownType { mode: header.mode & 0xffff }));
@@ -312,7 +360,6 @@ impl Replay {
             }
             FileType::Dir => return self.builder.dir(path, &meta),
             FileType::Symlink => {
-                let target = to_usize(data_offset).ok().and_then(|start| head.get(start..)).unwrap_or_default();
                 let target = target.get(..min_len(target.len(), data_len)).unwrap_or_default();
                 let len = to_u64(cut_at_nul(target).len());
                 return self.builder.symlink(path, &meta, stored(data_offset, len));
@@ -327,7 +374,7 @@ impl Replay {
     }
 
     /// Checks the sum of a file's data, if all of it is there.
-    fn verify(&mut self, frame: &mut Frame, header: &Header) -> Result<(), Broken> {
+    fn verify(&mut self, frame: &mut Frame<'_>, header: &Header) -> Result<(), Broken> {
         let mut at = frame.at.saturating_add(header.data_offset());
         let end = frame.at.saturating_add(header.data_end());
         if end > frame.window.len() {
@@ -347,7 +394,7 @@ impl Replay {
     }
 
     /// Moves behind an entry. The padding behind the last one may be missing, or be cut short by the next member.
-    fn advance(&mut self, frame: &mut Frame, header: &Header) -> Result<(), Broken> {
+    fn advance(&mut self, frame: &mut Frame<'_>, header: &Header) -> Result<(), Broken> {
         let end = frame.window.len();
         let content_end = frame.at.saturating_add(header.content_end());
         let next = frame.at.saturating_add(header.entry_len());
@@ -358,16 +405,21 @@ impl Replay {
         let member = frame.starts.get(member).copied().filter(|start| *start < next);
         frame.at = member.unwrap_or(next).min(end);
         frame.behind_entry = true;
+        self.extend_part(frame);
+        Ok(())
+    }
+
+    /// Counts what was read as part of the plain run of entries it belongs to.
+    pub(super) fn extend_part(&mut self, frame: &Frame<'_>) {
         let plain = frame.part.filter(|_| frame.packed.is_none());
         if let Some(part) = plain.and_then(|part| self.report.parts.get_mut(part)) {
             part.len = frame.at.saturating_sub(part.offset);
             part.unpacked_len = part.len;
         }
-        Ok(())
     }
 
     /// Linux, where a part ends inside an entry: an image may, a compressed stream may not.
-    fn cut_off(&mut self, frame: &mut Frame) -> Result<(), Broken> {
+    fn cut_off(&mut self, frame: &mut Frame<'_>) -> Result<(), Broken> {
         let at = core::mem::replace(&mut frame.at, frame.window.len());
         match (frame.packed, frame.damage.take()) {
             (None, _) => Ok(()),
@@ -377,16 +429,16 @@ impl Replay {
     }
 
     /// Decompresses the part at `frame.at` and moves behind it.
-    fn unpack(&mut self, frame: &mut Frame, compression: Compression) -> Result<Frame, Broken> {
+    fn unpack(&mut self, frame: &mut Frame<'_>, compression: Compression) -> Result<Frame<'static>, Broken> {
         let offset = frame.at;
-        let unpacked = match compression {
-            Compression::Gzip => self.gunzip(frame)?,
-            other => {
-                let unsupported = Unsupported { format: other.name(), offset };
-                return Err(Broken::Failed(unsupported.into()));
-            }
-        };
-        let len = to_u64(unpacked.bytes.len());
+        let limits = UnpackLimits { left: self.unpacked_left, max: self.max_unpacked, as_linux: self.as_linux };
+        let unpacked =
+            unpack(&mut frame.window, offset, compression, &limits).map_err(|error| match error.corrupt() {
+                Some(_) => Broken::Stopped(error),
+                None => Broken::Failed(error),
+            })?;
+        frame.at = unpacked.end;
+        let len = unpacked.source.len();
         self.unpacked_left = self.unpacked_left.saturating_sub(len);
         let part = Part {
             offset,
@@ -402,13 +454,14 @@ impl Replay {
         if frame.packed.is_none() {
             frame.part = None;
         }
-        let source: Arc<dyn Source> = Arc::new(BytesSource::new(unpacked.bytes));
         Ok(Frame {
-            window: Window::new(Arc::clone(&source)),
-            source: self.builder.add_source(source),
+            window: Window::new(Arc::clone(&unpacked.source)),
+            ahead: None,
+            source: self.builder.add_source(unpacked.source),
             at: 0,
             starts: unpacked.starts,
             base: 0,
+            layout: None,
             packed: Some((compression, offset)),
             part: Some(part),
             expects_entry: first,
@@ -416,72 +469,6 @@ impl Replay {
             damage: unpacked.damage,
         })
     }
-
-    /// Decompresses a gzip stream: all members that follow each other directly, as gzip does, or, as Linux, one.
-    fn gunzip(&mut self, frame: &mut Frame) -> Result<Unpacked, Broken> {
-        let limit = to_usize(self.unpacked_left).unwrap_or(usize::MAX - 1);
-        let mut out = Vec::new();
-        reserve_for_gzip(frame, &mut out, limit)?;
-        let mut starts = Vec::new();
-        let mut damage = None;
-        'members: loop {
-            starts.push(to_u64(out.len()));
-            if starts.len() > ARCHIVE_PARTS_MAX {
-                return Err(LimitExceeded::Parts { max: ARCHIVE_PARTS_MAX }.into());
-            }
-            let mut member = GzipMember::new(!self.as_linux);
-            loop {
-                let input = frame.window.at(frame.at, GzipMember::WINDOW)?;
-                match member.feed(input, &mut out, limit) {
-                    Ok(Fed::More(used)) => frame.at = frame.at.saturating_add(to_u64(used)),
-                    Ok(Fed::Done(used)) => {
-                        frame.at = frame.at.saturating_add(to_u64(used));
-                        break;
-                    }
-                    Ok(Fed::LimitExceeded) => {
-                        return Err(LimitExceeded::Unpacked { max: self.max_unpacked }.into());
-                    }
-                    Ok(Fed::NoMemory) => return Err(Error::from(Errno::NoMemory).into()),
-                    Err((place, corrupt)) => {
-                        let place = frame.at.saturating_add(to_u64(place));
-                        let error = Error::from(Corrupt::new("gzip", place, corrupt));
-                        if !self.as_linux {
-                            return Err(Broken::Stopped(error));
-                        }
-                        frame.at = frame.window.len();
-                        damage = Some(error);
-                        break 'members;
-                    }
-                }
-            }
-            if self.as_linux || Compression::detect(frame.window.at(frame.at, 2)?) != Some(Compression::Gzip) {
-                break;
-            }
-        }
-        if out.capacity().saturating_sub(out.len()) > out.len() / 8 {
-            out.shrink_to_fit();
-        }
-        Ok(Unpacked { bytes: out.into(), starts, damage })
-    }
-}
-
-/// A compressed part, decompressed.
-struct Unpacked {
-    bytes: Bytes,
-    starts: Vec<u64>,
-    damage: Option<Error>,
-}
-
-/// A stream that is alone in its image says at its end how long it is: exactly, if it is not lying.
-fn reserve_for_gzip(frame: &mut Frame, out: &mut Vec<u8>, limit: usize) -> Result<()> {
-    let packed = frame.window.len().saturating_sub(frame.at);
-    let Some(last) = packed.checked_sub(4) else { return Ok(()) };
-    if let Some(len) = frame.window.at(frame.at.saturating_add(last), 4)?.first_chunk::<4>() {
-        let len = u64::from(u32::from_le_bytes(*len)).min(deflate_max(to_usize(packed).unwrap_or(usize::MAX)));
-        // Not having the memory is an error only when it is needed.
-        let _ = out.try_reserve_exact(min_len(limit, len));
-    }
-    Ok(())
 }
 
 /// Why Linux, and so everybody, leaves this entry out without looking at its name.
@@ -507,8 +494,17 @@ fn device(header: &Header) -> Device {
     Device { major: number >> MINOR_BITS, minor: number & ((1 << MINOR_BITS) - 1) }
 }
 
+/// Notes the layout of the entry at `at`, which must be that of the archive it stands in.
+fn begin_layout(layout: &mut Option<Magic>, found: Magic, at: u64) -> Result<(), Broken> {
+    if let Some(begun) = layout.filter(|begun| !begun.goes_with(found)) {
+        return Err(damaged(at, CpioCorrupt::LayoutChanges { begun: begun.name(), found: found.name() }));
+    }
+    *layout = Some(found);
+    Ok(())
+}
+
 /// The part that the entry at `at` belongs to: the current one, or a new one without compression.
-fn part_of(report: &mut ArchiveReport, current: &mut Option<usize>, at: u64) -> Result<usize, Broken> {
+pub(super) fn part_of(report: &mut ArchiveReport, current: &mut Option<usize>, at: u64) -> Result<usize, Broken> {
     if let Some(part) = *current {
         return Ok(part);
     }
@@ -526,7 +522,7 @@ fn add_part(report: &mut ArchiveReport, part: Part) -> Result<usize, Broken> {
     Ok(report.parts.len().saturating_sub(1))
 }
 
-fn damaged(at: u64, corrupt: CpioCorrupt) -> Broken {
+pub(super) fn damaged(at: u64, corrupt: CpioCorrupt) -> Broken {
     Broken::Stopped(Corrupt::new("cpio", at, corrupt).into())
 }
 

@@ -67,6 +67,10 @@ pub(super) enum Content {
     Fifo,
     /// A socket.
     Socket,
+    /// A file of which runs are stored, as the table of such files says.
+    Sparse { table: u32, size: u64 },
+    /// A marker that hides what lower layers have.
+    Whiteout,
 }
 
 impl Content {
@@ -81,13 +85,14 @@ impl Content {
 
     pub(super) const fn file_type(&self) -> FileType {
         match self {
-            Self::File { .. } => FileType::File,
+            Self::File { .. } | Self::Sparse { .. } => FileType::File,
             Self::Dir(_) => FileType::Dir,
             Self::Symlink(_) => FileType::Symlink,
             Self::Char(_) => FileType::Char,
             Self::Block(_) => FileType::Block,
             Self::Fifo => FileType::Fifo,
             Self::Socket => FileType::Socket,
+            Self::Whiteout => FileType::Whiteout,
         }
     }
 }

@@ -4,9 +4,19 @@
 //! and are never copied. Nothing changes afterwards, so nothing is locked.
 
 mod build;
+mod build_tar;
 mod cpio;
+mod cpio_old;
+mod embedded;
+mod extras;
+mod heads;
 mod index;
 mod report;
+mod scouts;
+mod tar;
+#[cfg(test)]
+mod tests;
+mod unpack;
 mod walk;
 mod window;
 
@@ -17,8 +27,12 @@ use core::fmt;
 
 use bytes::Bytes;
 
+use self::build_tar::TarRules;
+pub use self::embedded::NothingEmbedded;
+use self::extras::{Extras, SparseFile};
 use self::index::{Content, Dir, Index, Node, NodeIndex, Stored, bytes_of};
 pub use self::report::{ArchiveReport, LimitExceeded, Part, SkipReason, Skipped};
+pub(crate) use self::unpack::unpacked_head;
 use crate::attr::{Attr, Defaults};
 use crate::checked::{min_len, to_u64};
 use crate::errno::Errno;
@@ -28,7 +42,7 @@ use crate::fs::{
 };
 use crate::limits::{READ_SHARED_MAX, UNPACKED_MAX};
 use crate::name::Name;
-use crate::source::Source;
+use crate::source::{BytesSource, Source, WindowSource};
 
 /// What to do with damage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -64,6 +78,7 @@ impl Default for ArchiveOptions {
 pub struct ArchiveFs {
     index: Index,
     sources: Box<[Arc<dyn Source>]>,
+    extras: Extras,
     kind: &'static str,
     total_bytes: u64,
 }
@@ -78,9 +93,75 @@ impl ArchiveFs {
     /// compressions or symbolic links through too many others.
     pub fn open_cpio(source: Arc<dyn Source>, options: &ArchiveOptions) -> Result<(Self, ArchiveReport)> {
         let replayed = cpio::replay(source, options)?;
+        tracing::debug!(entries = replayed.report.entries, found_ahead = replayed.found_ahead, "archive opened");
         let total_bytes = replayed.sources.iter().fold(0, |sum: u64, source| sum.saturating_add(source.len()));
         let sources = replayed.sources.into_boxed_slice();
-        Ok((Self { index: replayed.index, sources, kind: "cpio", total_bytes }, replayed.report))
+        let extras = Extras::default();
+        Ok((Self { index: replayed.index, sources, extras, kind: "cpio", total_bytes }, replayed.report))
+    }
+
+    /// Opens a tar archive, plain or compressed, as GNU tar would unpack it into an empty directory.
+    ///
+    /// # Errors
+    /// As [`open_cpio`](Self::open_cpio).
+    pub fn open_tar(source: Arc<dyn Source>, options: &ArchiveOptions) -> Result<(Self, ArchiveReport)> {
+        Self::open_tar_as(source, TarRules::Tar, None, options)
+    }
+
+    /// Opens a tar archive that is a layer of an image: names that mark something hidden become whiteouts and opaque
+    /// directories. Hard links may lead to what `lower`, the layers below, shows.
+    ///
+    /// # Errors
+    /// As [`open_cpio`](Self::open_cpio).
+    pub fn open_layer(
+        source: Arc<dyn Source>,
+        lower: Option<&dyn FileSystem>,
+        options: &ArchiveOptions,
+    ) -> Result<(Self, ArchiveReport)> {
+        Self::open_tar_as(source, TarRules::Layer, lower, options)
+    }
+
+    /// A filesystem with nothing in it but the root.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn empty(options: &ArchiveOptions) -> Result<Self> {
+        Ok(Self::open_tar(Arc::new(BytesSource::new(Bytes::new())), options)?.0)
+    }
+
+    /// The bytes of a file as a source of their own.
+    ///
+    /// # Errors
+    /// `EINVAL` for what is stored in pieces; as [`read_at`](FileSystem::read_at).
+    pub fn source_of_file(&self, node: NodeId) -> Result<Arc<dyn Source>> {
+        match self.file(node)? {
+            FileContent::Start(data, size) if data.len == size => {
+                let range = data.offset..data.offset.saturating_add(data.len);
+                Ok(Arc::new(WindowSource::new(Arc::clone(self.source(data)?), range)?))
+            }
+            _ => Err(Errno::Invalid.into()),
+        }
+    }
+
+    /// The archive itself, decompressed.
+    ///
+    /// # Errors
+    /// `EINVAL` if there is none.
+    pub fn archive_source(&self) -> Result<&Arc<dyn Source>> {
+        self.sources.first().ok_or_else(|| Errno::Invalid.into())
+    }
+
+    fn open_tar_as(
+        source: Arc<dyn Source>,
+        rules: TarRules,
+        lower: Option<&dyn FileSystem>,
+        options: &ArchiveOptions,
+    ) -> Result<(Self, ArchiveReport)> {
+        let replayed = tar::replay_tar(source, rules, lower, options)?;
+        let total_bytes = replayed.sources.iter().fold(0, |sum: u64, source| sum.saturating_add(source.len()));
+        let sources = replayed.sources.into_boxed_slice();
+        let (index, extras) = (replayed.index, replayed.extras);
+        Ok((Self { index, sources, extras, kind: "tar", total_bytes }, replayed.report))
     }
 
     fn node(&self, node: NodeId) -> Result<(NodeIndex, &Node)> {
@@ -96,10 +177,11 @@ impl ArchiveFs {
         }
     }
 
-    /// The content of a file: what is stored of it, and its size.
-    fn file(&self, node: NodeId) -> Result<(Stored, u64)> {
+    /// The content of a file.
+    fn file(&self, node: NodeId) -> Result<FileContent<'_>> {
         match self.node(node)?.1.content {
-            Content::File { data, size } => Ok((data, size)),
+            Content::File { data, size } => Ok(FileContent::Start(data, size)),
+            Content::Sparse { table, .. } => Ok(FileContent::Runs(self.extras.sparse(table)?)),
             Content::Dir(_) => Err(Errno::IsDir.into()),
             _ => Err(Errno::Invalid.into()),
         }
@@ -109,6 +191,14 @@ impl ArchiveFs {
         let source = usize::try_from(stored.source).ok().and_then(|source| self.sources.get(source));
         source.ok_or_else(|| Errno::Io.into())
     }
+}
+
+/// What a file consists of.
+enum FileContent<'a> {
+    /// What is stored of it, from its start, and its size.
+    Start(Stored, u64),
+    /// Runs of it are stored.
+    Runs(&'a SparseFile),
 }
 
 const fn id(node: NodeIndex) -> NodeId {
@@ -131,9 +221,10 @@ impl FileSystem for ArchiveFs {
     fn forget(&self, _node: NodeId, _count: u64) {}
 
     fn attr(&self, node: NodeId) -> Result<Attr> {
-        let (_, found) = self.node(node)?;
+        let (index, found) = self.node(node)?;
         let (size, allocated) = match found.content {
             Content::File { data, size } => (size, data.len),
+            Content::Sparse { table, size } => (size, self.extras.sparse(table)?.stored_len()),
             Content::Symlink(target) => (target.len, target.len),
             _ => (0, 0),
         };
@@ -156,7 +247,7 @@ impl FileSystem for ArchiveFs {
             atime: found.mtime,
             mtime: found.mtime,
             ctime: found.mtime,
-            opaque: false,
+            opaque: self.extras.is_opaque(index),
             recorded: found.recorded,
         })
     }
@@ -190,7 +281,10 @@ impl FileSystem for ArchiveFs {
     }
 
     fn read_at(&self, node: NodeId, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let (data, size) = self.file(node)?;
+        let (data, size) = match self.file(node)? {
+            FileContent::Start(data, size) => (data, size),
+            FileContent::Runs(file) => return file.read_at(&self.sources, offset, buf),
+        };
         let count = min_len(buf.len(), size.saturating_sub(offset));
         let stored = min_len(count, data.len.saturating_sub(offset));
         let (from_source, zeros) = buf.split_at_mut_checked(stored).ok_or(Errno::Io)?;
@@ -202,8 +296,12 @@ impl FileSystem for ArchiveFs {
     }
 
     fn read_shared(&self, node: NodeId, offset: u64, len: usize) -> Result<Bytes> {
-        let (data, size) = self.file(node)?;
-        let len = to_u64(len.min(READ_SHARED_MAX)).min(size.saturating_sub(offset));
+        let len = to_u64(len.min(READ_SHARED_MAX));
+        let (data, size) = match self.file(node)? {
+            FileContent::Start(data, size) => (data, size),
+            FileContent::Runs(file) => return file.read_shared(&self.sources, offset, len),
+        };
+        let len = len.min(size.saturating_sub(offset));
         let stored = len.min(data.len.saturating_sub(offset));
         if stored > 0 {
             return bytes_of(&self.sources, Stored { offset: data.offset.saturating_add(offset), len: stored, ..data });
@@ -212,19 +310,26 @@ impl FileSystem for ArchiveFs {
     }
 
     fn snapshot(&self, node: NodeId) -> Result<Option<Snapshot>> {
-        let (data, size) = self.file(node)?;
+        let FileContent::Start(data, size) = self.file(node)? else { return Ok(None) };
         if size == 0 {
             return Ok(Some(Snapshot::fixed(Bytes::new())));
         }
         if size != data.len {
             return Ok(None);
         }
-        let slice = self.source(data)?.slice(data.offset..data.offset.saturating_add(data.len));
-        Ok(slice.map(Snapshot::fixed))
+        let source = self.source(data)?;
+        // What lies in memory is sliced, not copied.
+        if source.as_slice().is_none() {
+            return Ok(None);
+        }
+        source.bytes_at(data.offset..data.offset.saturating_add(data.len)).map(|bytes| Some(Snapshot::fixed(bytes)))
     }
 
     fn extent_at(&self, node: NodeId, offset: u64) -> Result<Extent> {
-        let (data, size) = self.file(node)?;
+        let (data, size) = match self.file(node)? {
+            FileContent::Start(data, size) => (data, size),
+            FileContent::Runs(file) => return file.extent_at(offset),
+        };
         match () {
             () if offset < data.len => Ok(Extent::Data { end: data.len }),
             () if offset < size => Ok(Extent::Hole { end: size }),
@@ -232,14 +337,15 @@ impl FileSystem for ArchiveFs {
         }
     }
 
-    fn xattr(&self, node: NodeId, _name: &[u8]) -> Result<Bytes> {
-        self.node(node)?;
-        Err(Errno::NoAttribute.into())
+    fn xattr(&self, node: NodeId, name: &[u8]) -> Result<Bytes> {
+        let xattrs = self.extras.xattrs(self.node(node)?.0);
+        let found = xattrs.iter().find(|(of, _)| **of == *name);
+        found.map(|(_, value)| value.clone()).ok_or_else(|| Errno::NoAttribute.into())
     }
 
     fn xattr_names(&self, node: NodeId) -> Result<Vec<Bytes>> {
-        self.node(node)?;
-        Ok(Vec::new())
+        let xattrs = self.extras.xattrs(self.node(node)?.0);
+        Ok(xattrs.iter().map(|(name, _)| Bytes::copy_from_slice(name)).collect())
     }
 
     fn names_version(&self) -> Option<u64> {

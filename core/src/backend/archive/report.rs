@@ -119,6 +119,15 @@ pub enum SkipReason {
     /// Its name ends with a slash, but it is no directory.
     #[error("a slash at the end of a name that is not a directory's")]
     SlashBehindFile,
+    /// Its name has a component that leads upwards, which no tool unpacks.
+    #[error("a component \"..\" in its name")]
+    Upwards,
+    /// A hard link to a directory.
+    #[error("a hard link to a directory")]
+    LinkToDirectory,
+    /// A whiteout that names nothing.
+    #[error("a whiteout of nothing")]
+    WhiteoutOfNothing,
     /// The first name of the hard link could not be created, or is gone.
     #[error("the file it is a hard link of does not exist")]
     LinkTargetGone,

@@ -56,6 +56,8 @@ pub(super) struct Walker {
     recent: [Recent; 2],
     /// Steps still granted.
     steps: u64,
+    /// Links that lead upwards or start at the root are not followed, as tar leaves them until everything is out.
+    pub(super) only_down: bool,
 }
 
 #[derive(Debug, Default)]
@@ -71,7 +73,7 @@ const FIRST_STEPS: u64 = 1 << 16;
 
 impl Walker {
     pub(super) fn new() -> Self {
-        Self { recent: Default::default(), steps: FIRST_STEPS }
+        Self { recent: Default::default(), steps: FIRST_STEPS, only_down: false }
     }
 
     /// Grants more steps.
@@ -231,7 +233,12 @@ impl Walker {
             return Err(Stop::Skip(SkipReason::Loop));
         }
         self.step(1)?;
-        Ok(bytes_of(sources, target)?)
+        let target = bytes_of(sources, target)?;
+        if self.only_down && (target.starts_with(b"/") || target.split(|byte| *byte == b'/').any(|name| name == b".."))
+        {
+            return Err(Stop::Skip(SkipReason::NotADirectory));
+        }
+        Ok(target)
     }
 
     fn step(&mut self, count: u64) -> Result<(), Stop> {

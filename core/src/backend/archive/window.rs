@@ -114,7 +114,7 @@ mod tests {
         let mut window = Window::new(Arc::new(BytesSource::new(bytes.into())));
         assert_eq!(window.skip_zeros(0).unwrap(), 200_000);
         assert_eq!(window.at(200_000, 10).unwrap(), [7]);
-        assert_eq!(window.at(200_001, 10).unwrap(), []);
+        assert_eq!(window.at(200_001, 10).unwrap(), [0_u8; 0]);
         assert_eq!(window.skip_zeros(200_001).unwrap(), 200_001);
         assert!(window.at(100, 150_000).unwrap().len() >= 150_000);
         assert_eq!(window.at(0, 1).unwrap()[0], 0, "going back is possible");

@@ -6,8 +6,8 @@
 //! and is `ESTALE` if not.
 //!
 //! # What stays open
-//! A directory as long as it is referenced, or one of its nodes is; a file from its first use, or from the loss of a
-//! name, to its last reference. Nothing else.
+//! A directory from its first lookup, a file from its first use, or from the loss of a name, to the last reference; but
+//! not more than the process can bear: the `opened` longest ago are closed then, and opened again by name.
 //!
 //! # What it cannot do
 //! Times of change cannot be set; whiteouts, opaque directories and attributes of links (mode, extended ones) cannot be
@@ -16,14 +16,17 @@
 //! # Locks, outermost first
 //! 1. `names`: written by what takes a name away (so that nobody is about to open by it), read by what uses one;
 //! 2. a node's `appending`;
-//! 3. a node's listing, its handle, then its places;
+//! 3. a node's listing, its handle, then its places, then those of the directories above;
 //! 4. the table.
 
 mod attr;
 mod errno;
 mod listing;
 mod node;
+mod opened;
 mod table;
+#[cfg(test)]
+mod tests;
 mod write;
 mod xattr;
 
@@ -41,6 +44,7 @@ use rustix::fs::{AtFlags, Mode, SeekFrom, Stat};
 use self::attr::{Key, file_type_of, from_stat, size_of};
 use self::errno::{from_io, from_raw};
 use self::node::{Handle, Node};
+use self::opened::Opened;
 use self::table::{ROOT, Table};
 use crate::attr::{Attr, FileType};
 use crate::checked::{min_len, to_u64};
@@ -83,13 +87,17 @@ impl HostFs {
     /// # Errors
     /// `EACCES` if it may not be read.
     pub fn from_dir(dir: &Dir) -> Result<Self> {
+        Self::with_opened(dir, Opened::new())
+    }
+
+    fn with_opened(dir: &Dir, opened: Opened) -> Result<Self> {
         // cap-std opens directories as mere nodes, which can be neither listed nor synced.
         let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
         let file = rustix::fs::openat(dir, c".", flags, Mode::empty()).map_err(from_raw)?;
         let stat = rustix::fs::fstat(&file).map_err(from_raw)?;
         let dir = Dir::from_std_file(file.into());
-        let root = Node::new(ROOT, Key::of(&stat), FileType::Dir, Some(dir), Handle::None);
-        Ok(Self { table: Table::new(root), names: RwLock::new(()), read_only: false })
+        let table = Table::new(Key::of(&stat), dir, opened);
+        Ok(Self { table, names: RwLock::new(()), read_only: false })
     }
 
     /// The same, but refusing every change with `EROFS`.
@@ -114,7 +122,7 @@ impl HostFs {
         node.open(write)
     }
 
-    fn stat(&self, node: &Node) -> Result<Stat> {
+    fn stat(&self, node: &Arc<Node>) -> Result<Stat> {
         let _names = self.names();
         node.with(|on| on.stat())
     }
@@ -168,8 +176,8 @@ impl FileSystem for HostFs {
 
     fn lookup(&self, dir: NodeId, name: Name<'_>) -> Result<Entry> {
         let parent = self.table.node(dir)?;
-        let dir = parent.dir()?;
         let _names = self.names();
+        let dir = &*parent.dir()?;
         let stat = rustix::fs::statat(dir, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW).map_err(from_raw)?;
         let file_type = file_type_of(&stat)?;
         if let Some(node) = self.table.take(Key::of(&stat), file_type) {
@@ -189,7 +197,7 @@ impl FileSystem for HostFs {
     }
 
     fn attr(&self, node: NodeId) -> Result<Attr> {
-        from_stat(&self.stat(&*self.table.node(node)?)?)
+        from_stat(&self.stat(&self.table.node(node)?)?)
     }
 
     fn read_link(&self, node: NodeId) -> Result<Bytes> {
@@ -208,9 +216,10 @@ impl FileSystem for HostFs {
     fn read_dir(&self, dir: NodeId, from: Cookie, batch: &mut DirBatch) -> Result<()> {
         let node = self.table.node(dir)?;
         let Some(state) = &node.dir else { return Err(Errno::NotDir.into()) };
+        let _names = self.names();
         let mut listing = state.listing.lock().unwrap_or_else(PoisonError::into_inner);
         if from == Cookie::START || listing.is_new() {
-            listing.refresh(&state.dir)?;
+            listing.refresh(&*node.dir()?)?;
         }
         listing.list(from, batch)
     }
@@ -267,7 +276,7 @@ impl FileSystem for HostFs {
     }
 
     fn info(&self) -> FsInfo {
-        let stat = self.table.node(ROOT).and_then(|root| rustix::fs::fstatvfs(root.dir()?).map_err(from_raw)).ok();
+        let stat = self.table.node(ROOT).and_then(|root| rustix::fs::fstatvfs(&*root.dir()?).map_err(from_raw)).ok();
         // Filesystems without a fixed count of nodes say 0.
         let nodes = stat.as_ref().filter(|stat| stat.f_files > 0);
         FsInfo {

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use cap_fs_ext::{DirExt, FollowSymlinks, OpenOptionsFollowExt, OpenOptionsMaybeDirExt};
@@ -15,6 +16,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, openat, statat};
 use super::attr::Key;
 use super::errno::{from_io, from_raw};
 use super::listing::Listing;
+use super::opened::Opened;
 use crate::attr::FileType;
 use crate::errno::Errno;
 use crate::error::Result;
@@ -42,6 +44,9 @@ impl Place {
     }
 }
 
+/// Directories opened one after the other to reach one that was closed.
+const DEPTH_MAX: usize = 4096;
+
 /// What is open of a node that is no directory.
 pub(super) enum Handle {
     /// Nothing; the node is reached by a place.
@@ -55,7 +60,8 @@ pub(super) enum Handle {
 }
 
 pub(super) struct DirState {
-    pub(super) dir: Dir,
+    /// Closed when others need the descriptor more, see [`Opened`]; opened again by name.
+    dir: Mutex<Option<Arc<Dir>>>,
     pub(super) listing: Mutex<Listing>,
 }
 
@@ -68,6 +74,16 @@ pub(super) struct Node {
     pub(super) appending: RwLock<()>,
     places: Mutex<Vec<Place>>,
     handle: Mutex<Handle>,
+    /// What is open must stay so: a name was or is being taken away.
+    pinned: AtomicBool,
+    /// Used since it was last considered for closing.
+    used: AtomicBool,
+    opened: Arc<Opened>,
+}
+
+/// Whether the host can still lead to what is open.
+fn has_names(open: impl AsFd) -> bool {
+    fstat(open).is_ok_and(|stat| stat.st_nlink > 0)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -112,23 +128,101 @@ pub(super) fn open_node(parent: &Dir, name: &[u8]) -> Result<OwnedFd> {
 }
 
 impl Node {
-    pub(super) fn new(id: NodeId, key: Key, file_type: FileType, dir: Option<Dir>, handle: Handle) -> Self {
-        let dir = dir.map(|dir| DirState { dir, listing: Mutex::default() });
-        let (places, handle) = (Mutex::default(), Mutex::new(handle));
-        Self { id, key, file_type, dir, appending: RwLock::new(()), places, handle }
+    pub(super) fn new(
+        id: NodeId,
+        key: Key,
+        file_type: FileType,
+        dir: Option<Dir>,
+        handle: Handle,
+        opened: Arc<Opened>,
+    ) -> Self {
+        let dir = dir.map(|dir| DirState { dir: Mutex::new(Some(Arc::new(dir))), listing: Mutex::default() });
+        Self {
+            id,
+            key,
+            file_type,
+            dir,
+            appending: RwLock::new(()),
+            places: Mutex::default(),
+            handle: Mutex::new(handle),
+            pinned: AtomicBool::new(false),
+            used: AtomicBool::new(true),
+            opened,
+        }
     }
 
-    pub(super) fn dir(&self) -> Result<&Dir> {
-        self.dir.as_ref().map(|state| &state.dir).ok_or_else(|| Errno::NotDir.into())
+    /// The directory, opened again if it was closed. The caller holds the lock on names.
+    ///
+    /// # Errors
+    /// `ENOTDIR`; `ESTALE` if it was closed and somebody else moved it meanwhile.
+    pub(super) fn dir(self: &Arc<Self>) -> Result<Arc<Dir>> {
+        self.dir_below(DEPTH_MAX)
     }
 
-    /// Remembers a name. Directories need none: they are open.
-    pub(super) fn add_place(self: &Arc<Self>, parent: &Arc<Self>, name: Name<'_>) {
-        if self.dir.is_none() {
-            let mut places = lock(&self.places);
-            if !places.iter().any(|place| place.is(parent, name)) {
-                places.push(Place::new(parent, name));
+    fn dir_below(self: &Arc<Self>, depth: usize) -> Result<Arc<Dir>> {
+        let state = self.dir.as_ref().ok_or(Errno::NotDir)?;
+        self.used.store(true, Ordering::Relaxed);
+        if let Some(dir) = &*lock(&state.dir) {
+            return Ok(Arc::clone(dir));
+        }
+        // Others may have moved directories around until they seem to lie in one another.
+        let depth = depth.checked_sub(1).ok_or(Errno::Stale)?;
+        // Copied, since the directories above have the same locks.
+        let places: Vec<_> =
+            lock(&self.places).iter().map(|place| (Arc::clone(&place.parent), place.name.clone())).collect();
+        for (parent, name) in places.iter().rev() {
+            let found = parent.dir_below(depth).and_then(|parent| open_dir(&parent, Name::new(name)?));
+            let found = match found {
+                Err(error) if error == Errno::TooManyFiles => return Err(error),
+                Err(_) => continue,
+                Ok(found) => found,
+            };
+            if Key::of(&fstat(&found).map_err(from_raw)?) == self.key {
+                let dir = Arc::clone(lock(&state.dir).get_or_insert_with(|| Arc::new(found)));
+                self.opened.enter(self);
+                return Ok(dir);
             }
+        }
+        Err(Errno::Stale.into())
+    }
+
+    /// Whether it was used since this was last asked.
+    pub(super) fn take_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+
+    /// Closes what is open, if it can be opened again by a name. Returns whether it is closed now.
+    ///
+    /// Takes no lock that somebody holds, be it the caller: who holds one is using the node.
+    pub(super) fn close(&self) -> bool {
+        let (Ok(mut handle), Ok(places)) = (self.handle.try_lock(), self.places.try_lock()) else { return false };
+        if self.pinned.load(Ordering::Acquire) || places.is_empty() {
+            return false;
+        }
+        if let Some(state) = &self.dir {
+            let Ok(mut dir) = state.dir.try_lock() else { return false };
+            if dir.as_ref().is_some_and(has_names) {
+                *dir = None;
+            }
+            return dir.is_none();
+        }
+        if let Handle::File { file, .. } = &*handle
+            && has_names(file)
+        {
+            *handle = Handle::None;
+        }
+        !matches!(*handle, Handle::File { .. })
+    }
+
+    /// Remembers a name.
+    pub(super) fn add_place(self: &Arc<Self>, parent: &Arc<Self>, name: Name<'_>) {
+        let mut places = lock(&self.places);
+        // A directory has one name: another one means that somebody moved it.
+        if self.dir.is_some() {
+            places.retain(|place| place.is(parent, name));
+        }
+        if !places.iter().any(|place| place.is(parent, name)) {
+            places.push(Place::new(parent, name));
         }
     }
 
@@ -144,9 +238,13 @@ impl Node {
     pub(super) fn at_place<T>(&self, act: impl FnOnce(&Dir, &[u8], &Stat) -> Result<T>) -> Result<T> {
         let mut places = lock(&self.places);
         while let Some(place) = places.last() {
-            let dir = place.parent.dir()?;
-            match statat(dir, &*place.name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) if Key::of(&stat) == self.key => return act(dir, &place.name, &stat),
+            let found = match place.parent.dir() {
+                Ok(dir) => statat(&*dir, &*place.name, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| (dir, stat)),
+                Err(error) if error == Errno::TooManyFiles => return Err(error),
+                Err(_) => None,
+            };
+            match found {
+                Some((dir, stat)) if Key::of(&stat) == self.key => return act(&dir, &place.name, &stat),
                 _ => drop(places.pop()),
             }
         }
@@ -154,12 +252,13 @@ impl Node {
     }
 
     /// The content, opened if need be. The caller holds the lock on names.
-    pub(super) fn open(&self, write: bool) -> Result<Arc<OwnedFd>> {
+    pub(super) fn open(self: &Arc<Self>, write: bool) -> Result<Arc<OwnedFd>> {
         match self.file_type {
             FileType::File => {}
             FileType::Dir => return Err(Errno::IsDir.into()),
             _ => return Err(Errno::Invalid.into()),
         }
+        self.used.store(true, Ordering::Relaxed);
         let mut handle = lock(&self.handle);
         if let Handle::File { file, writable } = &*handle
             && (*writable || !write)
@@ -176,14 +275,23 @@ impl Node {
         if Key::of(&fstat(&file).map_err(from_raw)?) != self.key {
             return Err(Errno::Stale.into());
         }
+        let was_open = matches!(*handle, Handle::File { .. });
         *handle = Handle::File { file: Arc::clone(&file), writable: write };
+        drop(handle);
+        if !was_open {
+            self.opened.enter(self);
+        }
         Ok(file)
     }
 
     /// Makes sure that the node stays reachable without its names, with all that is permitted. The caller holds the lock on names.
-    pub(super) fn hold(&self) -> Result<()> {
+    pub(super) fn hold(self: &Arc<Self>) -> Result<()> {
+        self.pinned.store(true, Ordering::Release);
+        if self.dir.is_some() {
+            return self.dir().map(drop);
+        }
         let is_file = self.file_type == FileType::File;
-        if self.dir.is_some() || (is_file && (self.open(true).is_ok() || self.open(false).is_ok())) {
+        if is_file && (self.open(true).is_ok() || self.open(false).is_ok()) {
             return Ok(());
         }
         if !matches!(*lock(&self.handle), Handle::None) {
@@ -198,9 +306,9 @@ impl Node {
     }
 
     /// Calls `act` with the best hold on the node there is. The caller holds the lock on names.
-    pub(super) fn with<T>(&self, act: impl FnOnce(&On<'_>) -> Result<T>) -> Result<T> {
-        if let Some(state) = &self.dir {
-            return act(&On::Open(state.dir.as_fd()));
+    pub(super) fn with<T>(self: &Arc<Self>, act: impl FnOnce(&On<'_>) -> Result<T>) -> Result<T> {
+        if self.dir.is_some() {
+            return act(&On::Open(self.dir()?.as_fd()));
         }
         let fd = match &*lock(&self.handle) {
             Handle::File { file, .. } => Some((Arc::clone(file), true)),

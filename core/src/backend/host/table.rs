@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 
 use super::attr::Key;
 use super::node::{Handle, Node};
+use super::opened::Opened;
 use crate::attr::FileType;
 use crate::errno::Errno;
 use crate::error::Result;
@@ -29,18 +30,23 @@ struct Maps {
 }
 
 /// The referenced nodes; the root is always one of them.
-pub(super) struct Table(Mutex<Maps>);
+pub(super) struct Table {
+    maps: Mutex<Maps>,
+    opened: Arc<Opened>,
+}
 
 impl Table {
-    pub(super) fn new(root: Node) -> Self {
+    pub(super) fn new(key: Key, dir: Dir, opened: Opened) -> Self {
+        let opened = Arc::new(opened);
+        let root = Node::new(ROOT, key, FileType::Dir, Some(dir), Handle::None, Arc::clone(&opened));
         let mut maps = Maps { by_id: HashMap::default(), by_key: HashMap::default(), last_id: ROOT.get() };
         maps.by_key.insert(root.key, ROOT);
         maps.by_id.insert(ROOT, Counted { node: Arc::new(root), refs: 1 });
-        Self(Mutex::new(maps))
+        Self { maps: Mutex::new(maps), opened }
     }
 
     fn lock(&self) -> MutexGuard<'_, Maps> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.maps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn node(&self, id: NodeId) -> Result<Arc<Node>> {
@@ -75,9 +81,14 @@ impl Table {
         }
         maps.last_id += 1;
         let id = NodeId::new(maps.last_id);
-        let node = Arc::new(Node::new(id, key, file_type, dir, handle));
+        let is_open = dir.is_some() || !matches!(handle, Handle::None);
+        let node = Arc::new(Node::new(id, key, file_type, dir, handle, Arc::clone(&self.opened)));
         maps.by_key.insert(key, id);
         maps.by_id.insert(id, Counted { node: Arc::clone(&node), refs: 1 });
+        drop(maps);
+        if is_open {
+            self.opened.enter(&node);
+        }
         node
     }
 

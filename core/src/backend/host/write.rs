@@ -114,8 +114,8 @@ fn write_full(buf: &[u8], mut write: impl FnMut(&[u8], u64) -> rustix::io::Resul
 impl WritableFileSystem for HostFs {
     fn create(&self, dir: NodeId, name: Name<'_>, new: &NewNode<'_>) -> Result<Entry> {
         let parent = self.table.node(dir)?;
-        let dir = parent.dir()?;
         let _names = self.names();
+        let dir = &*parent.dir()?;
         match new.kind {
             NewKind::File => {
                 let file = node::create_file(dir, name)?;
@@ -148,11 +148,11 @@ impl WritableFileSystem for HostFs {
 
     fn link(&self, node: NodeId, dir: NodeId, name: Name<'_>) -> Result<()> {
         let (node, parent) = (self.table.node(node)?, self.table.node(dir)?);
-        let dir = parent.dir()?;
+        let _names = self.names();
+        let dir = &*parent.dir()?;
         if node.file_type.is_dir() {
             return Err(Errno::NotPermitted.into());
         }
-        let _names = self.names();
         let new = path(name.as_bytes());
         match node.at_place(|from, old, _| from.hard_link(path(old), dir, new).map_err(from_io)) {
             Err(error) if error == Errno::Stale => node.with(|on| match on {
@@ -172,8 +172,8 @@ impl WritableFileSystem for HostFs {
 
     fn unlink(&self, dir: NodeId, name: Name<'_>) -> Result<()> {
         let parent = self.table.node(dir)?;
-        let dir = parent.dir()?;
         let _names = self.names_mut();
+        let dir = &*parent.dir()?;
         let known = self.known(dir, name)?.ok_or(Errno::NotFound)?;
         if known.file_type.is_dir() {
             return Err(Errno::IsDir.into());
@@ -191,13 +191,19 @@ impl WritableFileSystem for HostFs {
     fn remove_dir(&self, dir: NodeId, name: Name<'_>) -> Result<()> {
         let parent = self.table.node(dir)?;
         let _names = self.names_mut();
-        parent.dir()?.remove_dir(path(name.as_bytes())).map_err(from_io)
+        let dir = &*parent.dir()?;
+        // It stays what it is for those who hold it, but by no name any more.
+        let known = self.known(dir, name)?.and_then(|known| known.node).filter(|node| node.file_type.is_dir());
+        if let Some(node) = &known {
+            node.hold()?;
+        }
+        dir.remove_dir(path(name.as_bytes())).map_err(from_io)
     }
 
     fn rename(&self, from_dir: NodeId, from: Name<'_>, to_dir: NodeId, to: Name<'_>, mode: RenameMode) -> Result<()> {
         let (from_parent, to_parent) = (self.table.node(from_dir)?, self.table.node(to_dir)?);
-        let (from_dir, to_dir) = (from_parent.dir()?, to_parent.dir()?);
         let _names = self.names_mut();
+        let (from_dir, to_dir) = (&*from_parent.dir()?, &*to_parent.dir()?);
         let moved = self.known(from_dir, from)?.ok_or(Errno::NotFound)?;
         let other = self.known(to_dir, to)?;
         let is_same = other.as_ref().is_some_and(|other| other.key == moved.key);
@@ -337,7 +343,7 @@ impl WritableFileSystem for HostFs {
             SyncScope::Data(node) => (node, true),
             SyncScope::Node(node) => (node, false),
             SyncScope::All => {
-                return rustix::fs::syncfs(self.table.node(super::table::ROOT)?.dir()?).map_err(from_raw);
+                return rustix::fs::syncfs(&*self.table.node(super::table::ROOT)?.dir()?).map_err(from_raw);
             }
         };
         let node = self.table.node(id)?;
@@ -346,7 +352,10 @@ impl WritableFileSystem for HostFs {
                 let file = self.content(id, false)?;
                 if data_only { rustix::fs::fdatasync(&file) } else { rustix::fs::fsync(&file) }.map_err(from_raw)
             }
-            FileType::Dir => rustix::fs::fsync(node.dir()?).map_err(from_raw),
+            FileType::Dir => {
+                let _names = self.names();
+                rustix::fs::fsync(&*node.dir()?).map_err(from_raw)
+            }
             // The host has no call for these; they become durable with their directory.
             _ => Ok(()),
         }

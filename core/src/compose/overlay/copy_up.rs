@@ -113,8 +113,7 @@ impl Overlay {
 
     fn copy_up_one(&self, node: &Arc<Node>, dentry: Option<Dentry>, _changing: &Changing<'_>) -> Result<()> {
         let upper = self.upper()?;
-        let Some(lower) = node.lowers.first() else { return Err(Errno::Stale.into()) };
-        let lower = &lower.node;
+        let lower = node.attr_layer()?;
         let attr = lower.fs().attr(lower.node())?;
         let draft = copy_node(upper, lower, &attr)?;
         let place = match dentry {

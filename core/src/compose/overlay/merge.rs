@@ -117,7 +117,7 @@ impl Overlay {
     }
 
     /// The layer that alone makes up `dir`, with its number.
-    fn only_layer<'n>(&self, dir: &'n Node) -> Option<(u64, &'n NodeRef)> {
+    pub(super) fn only_layer<'n>(&self, dir: &'n Node) -> Option<(u64, &'n NodeRef)> {
         match (dir.upper_ref(), &*dir.lowers) {
             (Some(upper), []) => Some((self.lower_count, upper)),
             (None, [lower]) => Some((lower.layer, &lower.node)),

@@ -4,9 +4,9 @@
 //! - A name is what the highest layer says; directories of the same name merge, unless one is opaque or something else
 //!   lies between. A whiteout hides a name of the layers below. Both are typed ([`FileType::Whiteout`],
 //!   [`Attr::opaque`]); no name is magic.
-//! - The first change to a lower node copies it up: attributes are copied, **data is shared** ([`copy_up`]).
+//! - The first change to a lower node copies it up: attributes are copied, **data is shared** (`copy_up`).
 //! - A merged node keeps its id, its `ino` and its cookies across copy-up, and hard links of a lower stay links of
-//!   each other ([`table`]).
+//!   each other (`table`).
 //! - A lower directory can be renamed: its node remembers which lower directories it merges, wherever it is.
 //!
 //! # Inside
@@ -37,7 +37,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use self::table::{LowerRef, Node, Table};
+use self::table::{LowerRef, Node, Table, attr_layer};
 use crate::attr::{Attr, FileType, SetAttr, SetTime};
 use crate::errno::Errno;
 use crate::error::{Error, Result};
@@ -168,7 +168,8 @@ impl Overlay {
         }
         let (upper, upper_root) = match upper {
             Some(fs) => {
-                let (upper, root) = Upper::prepare(fs, roots.first().map(|lower| &lower.node))?;
+                let lower = attr_layer(roots.iter().map(|lower| &lower.node)).ok();
+                let (upper, root) = Upper::prepare(fs, lower)?;
                 (Some(upper), Some(root))
             }
             None => (None, None),
@@ -307,14 +308,14 @@ impl FileSystem for Overlay {
 
     fn xattr(&self, node: NodeId, name: &[u8]) -> Result<Bytes> {
         let node = self.node(node)?;
-        let (fs, inner) = node.source();
-        fs.xattr(inner, name)
+        let layer = node.attr_layer()?;
+        layer.fs().xattr(layer.node(), name)
     }
 
     fn xattr_names(&self, node: NodeId) -> Result<Vec<Bytes>> {
         let node = self.node(node)?;
-        let (fs, inner) = node.source();
-        fs.xattr_names(inner)
+        let layer = node.attr_layer()?;
+        layer.fs().xattr_names(layer.node())
     }
 
     fn names_version(&self) -> Option<u64> {
@@ -344,13 +345,17 @@ impl FileSystem for Overlay {
 
 impl Overlay {
     fn merged_attr(&self, node: &Node) -> Result<Attr> {
-        let (fs, inner) = node.source();
-        let mut attr = fs.attr(inner)?;
+        let layer = node.attr_layer()?;
+        let mut attr = layer.fs().attr(layer.node())?;
         attr.ino = node.ino;
         attr.opaque = false;
         attr.nlink = if node.file_type == FileType::Dir {
             // As Linux overlayfs: counting the subdirectories of a merged directory would mean listing it.
-            u64::from(!node.is_removed())
+            match self.only_layer(node) {
+                _ if node.is_removed() => 0,
+                Some(_) => attr.nlink,
+                None => 1,
+            }
         } else {
             node.nlink(attr.nlink)
         };

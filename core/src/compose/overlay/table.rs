@@ -15,14 +15,27 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use crate::attr::FileType;
+use crate::attr::{FileType, Recorded};
 use crate::checked::to_u64;
+use crate::errno::Errno;
+use crate::error::{Error, Result};
 use crate::fs::{FileSystem, NodeId, NodeRef};
 
 /// Unreferenced nodes kept for the next lookup.
 const IDLE_MAX: u64 = 4096;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// The first of a directory's layers that records any of its attributes; if none does, the first.
+pub(super) fn attr_layer<'n>(mut layers: impl Iterator<Item = &'n NodeRef> + Clone) -> Result<&'n NodeRef> {
+    let says = |layer: &NodeRef| Ok::<_, Error>(layer.fs().attr(layer.node())?.recorded != Recorded::NONE);
+    for layer in layers.clone() {
+        if says(layer)? {
+            return Ok(layer);
+        }
+    }
+    layers.next().ok_or_else(|| Errno::Stale.into())
+}
 
 /// A node of a lower layer, referenced.
 #[derive(Debug)]
@@ -135,6 +148,15 @@ impl Node {
         match node {
             Some(node) => (&**node.fs(), node.node()),
             None => unreachable!("a merged node has at least one layer"),
+        }
+    }
+
+    /// The layer whose attributes the node shows: for a directory the highest that records any, since layers of images
+    /// have directories of which they say nothing but what is in them.
+    pub(super) fn attr_layer(&self) -> Result<&NodeRef> {
+        match self.file_type {
+            FileType::Dir if self.lowers.len() > 1 => attr_layer(self.layers()),
+            _ => self.layers().next().ok_or_else(|| Errno::Stale.into()),
         }
     }
 

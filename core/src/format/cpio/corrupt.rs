@@ -63,6 +63,36 @@ pub enum CpioCorrupt {
         /// Bytes from the data's start to the end.
         available: u64,
     },
+    /// The archive ends inside a header of an old layout.
+    #[error("a header needs {needed} bytes, the archive ends after {available}")]
+    OldHeaderBeyondEnd {
+        /// Bytes of a header.
+        needed: usize,
+        /// Bytes up to the end.
+        available: usize,
+    },
+    /// A field of an odc header is no octal number.
+    #[error("the field at byte {field_offset} of the header is no octal number")]
+    Octal {
+        /// Where the field begins in the header.
+        field_offset: usize,
+    },
+    /// The archive ends inside the data of an entry in an old layout.
+    #[error("{size} bytes of data, the archive ends after {available}")]
+    LongDataBeyondEnd {
+        /// Bytes of data as the header says.
+        size: u64,
+        /// Bytes from the data's start to the end.
+        available: u64,
+    },
+    /// The layout of entries changes without a trailer between, which no reader takes.
+    #[error("an entry of {found} in an archive of {begun}")]
+    LayoutChanges {
+        /// The layout so far.
+        begun: &'static str,
+        /// The layout of this entry.
+        found: &'static str,
+    },
     /// The checksum of a "crc" entry does not fit its data.
     #[error("the data's sum is {computed:#010x}, the header says {recorded:#010x}")]
     Checksum {

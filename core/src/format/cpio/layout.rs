@@ -48,7 +48,7 @@ impl Variant {
 /// What the first bytes of an entry say about its layout.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Magic {
-    /// One of the layouts read here.
+    /// One of the layouts with hexadecimal fields.
     Hex(Variant),
     /// `070707`: octal fields.
     Odc,
@@ -70,6 +70,12 @@ impl Magic {
             [0x71, 0xc7, ..] => Some(Self::BinaryBigEndian),
             _ => None,
         }
+    }
+
+    /// Whether entries of both can stand in one archive.
+    #[must_use]
+    pub fn goes_with(self, other: Self) -> bool {
+        self == other || matches!((self, other), (Self::Hex(_), Self::Hex(_)))
     }
 
     /// What it is called.

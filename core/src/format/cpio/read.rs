@@ -1,5 +1,7 @@
 //! Reading entries, one at a time, from a window on the archive.
 
+use core::ffi::CStr;
+
 use super::{CpioCorrupt, HEADER_LEN, Header, TARGET_SIZE_MAX, TRAILER};
 use crate::checked::{min_len, to_u64};
 
@@ -26,7 +28,7 @@ impl<'a> EntryRef<'a> {
     /// Whether it is the entry that ends an archive. Links and whatever has data of a kind that cannot are not.
     #[must_use]
     pub fn is_trailer(&self) -> bool {
-        self.name() == TRAILER
+        self.name_field.strip_prefix(TRAILER).is_some_and(|behind| matches!(behind.first(), None | Some(0)))
     }
 
     /// Checks what every reader should insist on, for an archive that goes on for `available` bytes from the entry's
@@ -68,8 +70,7 @@ impl<'a> EntryRef<'a> {
 /// What stands before the first NUL.
 #[must_use]
 pub fn cut_at_nul(bytes: &[u8]) -> &[u8] {
-    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    bytes.get(..end).unwrap_or_default()
+    CStr::from_bytes_until_nul(bytes).map_or(bytes, CStr::to_bytes)
 }
 
 /// Reads the entry at the start of `window`, which should hold [`LONGEST_HEAD`] bytes or reach the archive's end.

@@ -1,11 +1,19 @@
 //! Compressions: recognised by their first bytes, undone piece by piece.
 //!
-//! gzip is laid out in RFC 1952, and deflate, which `flate2` undoes, in RFC 1951.
+//! gzip is laid out in RFC 1952, and deflate, which `flate2` undoes, in RFC 1951. It is undone here with every error
+//! located to the byte; the others are undone as streams by [`undo`].
+
+#[cfg(feature = "lz4")]
+mod lz4;
+#[cfg(feature = "lzo")]
+mod lzop;
+mod stream;
 
 use core::fmt;
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
+pub use self::stream::{Packed, StreamCorrupt, is_continuation, is_supported, undo};
 use crate::checked::to_u64;
 
 /// A compression that initial RAM filesystems and layers come in.

@@ -1,6 +1,7 @@
-//! Sizes as people write them.
+//! Sizes as people write them: on command lines, in fault specifications and in test cases.
 
-use std::str::FromStr;
+use alloc::string::String;
+use core::str::FromStr;
 
 /// A count of bytes: `4096`, `64K`, `1.5 GiB`. Units are powers of 1024, whatever their spelling.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,7 +34,6 @@ impl FromStr for Size {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]

@@ -1,0 +1,367 @@
+//! Makes the tree of a replayed log.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::attribute::{Attribute, Collector};
+use super::extents::{Extent, Extents};
+use super::meta;
+use super::objects::{Objects, TupleId, Value, digits};
+use super::symbols::Symbol;
+use super::time::Time;
+use super::tree::{Body, Dir, Entries, File, Meta, Node, Slot, Tree};
+use crate::attr::Defaults;
+use crate::checked::to_u64;
+use crate::error::Result;
+use crate::format::tfs::{Damage, TfsCorrupt};
+use crate::limits::{FILE_SIZE_MAX, TFS_SHARED_PATHS_MAX};
+use crate::name::Name;
+
+/// A tree, and what stands in the way of changing it.
+#[derive(Debug)]
+pub(super) struct Built {
+    pub(super) tree: Tree,
+    /// The number of each symbol in the log's dictionary; 0 for those not in it.
+    pub(super) symbol_numbers: Vec<u32>,
+    /// What is wrong with the tree and was passed over: entries left out, files that cannot be read.
+    pub(super) faults: Vec<Damage>,
+    /// Attributes that are too large, or contain themselves, were left out.
+    pub(super) incomplete: bool,
+    /// Some directory has several names.
+    pub(super) shared_dirs: bool,
+    /// Where the tuple of each node stands.
+    pub(super) offsets: Vec<u64>,
+}
+
+struct Builder<'a> {
+    objects: &'a Objects,
+    collector: Collector<'a>,
+    nodes: Vec<Option<Node>>,
+    /// The slot of the node that each tuple became.
+    slots: Vec<Option<core::num::NonZeroU32>>,
+    /// Where the tuple of each node stands.
+    offsets: Vec<u64>,
+    faults: Vec<Damage>,
+    recover: bool,
+    incomplete: bool,
+    shared_dirs: bool,
+}
+
+/// Makes the tree. With `recover`, what does not fit in is left out and told of.
+///
+/// # Errors
+/// The first fault that makes the tree less than the log says; damage inside of one file is found when it is read.
+pub(super) fn build(objects: Objects, defaults: Defaults, start: u64, recover: bool) -> Result<Built, Damage> {
+    let damage = |offset, reason| Damage { offset, reason };
+    let root = objects.root().ok_or(damage(0, TfsCorrupt::NoRoot))?;
+    let mut builder = Builder {
+        objects: &objects,
+        collector: Collector::new(&objects),
+        nodes: Vec::new(),
+        slots: Vec::new(),
+        offsets: Vec::new(),
+        faults: Vec::new(),
+        recover,
+        incomplete: false,
+        shared_dirs: false,
+    };
+    builder.slots.resize(objects.tuple_count(), None);
+    builder.run(root)?;
+    let Builder { nodes, faults, incomplete, shared_dirs, offsets, .. } = builder;
+    let Objects { mut symbols, symbol_numbers, .. } = objects;
+    symbols.shrink();
+    let tree = Tree { symbols, nodes, generations: Vec::new(), defaults, start };
+    Ok(Built { tree, symbol_numbers, faults, incomplete, shared_dirs, offsets })
+}
+
+impl Builder<'_> {
+    fn offset(&self, id: TupleId) -> u64 {
+        self.objects.tuple(id).map_or(0, |tuple| tuple.offset)
+    }
+
+    /// Passes over a fault, or does not.
+    fn fault(&mut self, offset: u64, reason: TfsCorrupt) -> Result<(), Damage> {
+        let damage = Damage { offset, reason };
+        if !self.recover {
+            return Err(damage);
+        }
+        self.faults.push(damage);
+        Ok(())
+    }
+
+    fn run(&mut self, root: TupleId) -> Result<(), Damage> {
+        let mut pending = Vec::new();
+        let (_, children) = self.add(root, Slot::ROOT);
+        let Some(children) = children else {
+            return Err(Damage { offset: self.offset(root), reason: TfsCorrupt::RootNotDirectory });
+        };
+        pending.push((Slot::ROOT, children));
+        if let Some(Some(node)) = self.nodes.get_mut(0) {
+            node.names = 1;
+        }
+        while let Some((slot, children)) = pending.pop() {
+            let (mut entries, mut subdirs) = (Entries::default(), 0_u32);
+            let objects = self.objects;
+            for (key, value) in objects.entries(children) {
+                let name = Symbol(key);
+                if name == Symbol::PARENT {
+                    continue;
+                }
+                let bytes = objects.symbols.name(name);
+                if Name::new(bytes).is_err() {
+                    self.fault(self.offset(children), TfsCorrupt::EntryName { len: to_u64(bytes.len()) })?;
+                    continue;
+                }
+                let Value::Tuple(id) = value else {
+                    self.fault(self.offset(children), TfsCorrupt::EntryNotTuple)?;
+                    continue;
+                };
+                let known = usize::try_from(id.0).ok().and_then(|at| self.slots.get(at).copied().flatten());
+                let child = match known {
+                    Some(known) => Slot(known.get().saturating_sub(1)),
+                    None => {
+                        let (child, below) = self.add(id, slot);
+                        pending.extend(below.map(|below| (child, below)));
+                        child
+                    }
+                };
+                entries.put(name, child);
+                if let Some(Some(node)) = self.nodes.get_mut(child.index()) {
+                    node.names = node.names.saturating_add(1);
+                    if let Body::Dir(_) = node.body {
+                        subdirs = subdirs.saturating_add(1);
+                        self.shared_dirs |= node.names > 1;
+                    }
+                }
+            }
+            entries.shrink();
+            if let Some(Some(Node { body: Body::Dir(dir), .. })) = self.nodes.get_mut(slot.index()) {
+                dir.entries = entries;
+                dir.subdirs = subdirs;
+            }
+        }
+        self.nodes.shrink_to_fit();
+        if self.shared_dirs { self.check_shared() } else { Ok(()) }
+    }
+
+    /// Adds the node of a tuple, without entries; of a directory, returns the tuple they are in.
+    fn add(&mut self, id: TupleId, parent: Slot) -> (Slot, Option<TupleId>) {
+        let slot = Slot(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
+        if let Some(known) = usize::try_from(id.0).ok().and_then(|at| self.slots.get_mut(at)) {
+            *known = core::num::NonZeroU32::new(slot.0.saturating_add(1));
+        }
+        let objects = self.objects;
+        let mut children = None;
+        let mut body = match (objects.get(id, Symbol::CHILDREN), objects.get(id, Symbol::LINKTARGET)) {
+            (Some(Value::Tuple(tuple)), _) if objects.tuple(tuple).is_some_and(|tuple| !tuple.is_vector) => {
+                children = Some(tuple);
+                let children_tuple = objects.tuple(tuple).map_or(0, |tuple| tuple.index);
+                Body::Dir(Box::new(Dir { parent, children_tuple, subdirs: 0, entries: Entries::default() }))
+            }
+            (_, Some(target @ (Value::String { .. } | Value::Symbol(_)))) => {
+                Body::Symlink(objects.bytes_of(target).unwrap_or_default().into())
+            }
+            _ if objects.get(id, Symbol::SOCKET).is_some() => Body::Socket,
+            _ => Body::File(self.file(id)),
+        };
+        let mut meta = Meta::default();
+        let mut special = None;
+        let (mut mtime, mut atime) = (Time::NONE, Time::NONE);
+        let (mut exact_mtime, mut exact_atime) = (None, None);
+        for (key, value) in objects.entries(id) {
+            let key = Symbol(key);
+            match (key, &body) {
+                (Symbol::CHILDREN, Body::Dir(_))
+                | (Symbol::LINKTARGET, Body::Symlink(_))
+                | (Symbol::SOCKET, Body::Socket)
+                | (Symbol::EXTENTS | Symbol::FILELENGTH, Body::File(_))
+                | (Symbol::NLINK | Symbol::PARENT, _) => continue,
+                (Symbol::MTIME | Symbol::ATIME, _) => {
+                    if let Some(raw) = objects.number_of(value) {
+                        *(if key == Symbol::MTIME { &mut mtime } else { &mut atime }) = Time::from_raw(raw);
+                        continue;
+                    }
+                }
+                _ => {}
+            }
+            let name = objects.symbols.name(key);
+            if (name == meta::MTIME || name == meta::ATIME)
+                && let Some(time) = objects.bytes_of(value).and_then(Time::from_nanos)
+            {
+                *(if name == meta::MTIME { &mut exact_mtime } else { &mut exact_atime }) = Some(time);
+                continue;
+            }
+            if name.starts_with(meta::PREFIX)
+                && let Some(value) = objects.bytes_of(value)
+                && meta::take(name, value, &mut meta, &mut special)
+            {
+                continue;
+            }
+            match self.collector.collect(value) {
+                Some(value) => meta.attributes.push((Bytes::copy_from_slice(name), value)),
+                None => self.incomplete = true,
+            }
+        }
+        if let (Some(special), Body::File(file)) = (special, &body)
+            && file.size == 0
+            && file.damage.is_none()
+            && file.extents.0.is_empty()
+        {
+            body = Body::Special(special);
+        }
+        let (mtime, atime) = (exact_mtime.unwrap_or(mtime), exact_atime.unwrap_or(atime));
+        let meta = (meta != Meta::default()).then(|| Box::new(meta));
+        let tuple = objects.tuple(id).map_or(0, |tuple| tuple.index);
+        self.nodes.push(Some(Node { tuple, names: 0, mtime, atime, meta, body }));
+        self.offsets.push(self.offset(id));
+        (slot, children)
+    }
+
+    fn file(&mut self, id: TupleId) -> File {
+        let objects = self.objects;
+        let mut file = File::default();
+        if let Err(damage) = self.fill(id, &mut file) {
+            self.faults.push(damage);
+            file = File { damage: Some(Box::new(damage)), extents_tuple: file.extents_tuple, ..File::default() };
+            if let Some(size) = objects.get(id, Symbol::FILELENGTH).and_then(|value| objects.number_of(value)) {
+                file.size = size.min(FILE_SIZE_MAX);
+            }
+        }
+        file
+    }
+
+    fn fill(&self, id: TupleId, file: &mut File) -> Result<(), Damage> {
+        let objects = self.objects;
+        if let Some(value) = objects.get(id, Symbol::FILELENGTH) {
+            let size = objects.number_of(value).filter(|size| *size <= FILE_SIZE_MAX);
+            let reason = TfsCorrupt::FileLength { max: FILE_SIZE_MAX };
+            file.size = size.ok_or(Damage { offset: self.offset(id), reason })?;
+        }
+        let incomplete = |id, what| Damage { offset: self.offset(id), reason: TfsCorrupt::ExtentIncomplete { what } };
+        let tuple = match objects.get(id, Symbol::EXTENTS) {
+            None => return Ok(()),
+            Some(Value::Tuple(tuple)) => tuple,
+            Some(_) => return Err(incomplete(id, "tuple of extents")),
+        };
+        file.extents_tuple = objects.tuple(tuple).map_or(0, |tuple| tuple.index);
+        let mut extents: SmallVec<[Extent; 1]> = SmallVec::new();
+        for (key, value) in objects.entries(tuple) {
+            if Symbol(key) == Symbol::PARENT {
+                continue;
+            }
+            let Value::Tuple(extent) = value else { return Err(incomplete(tuple, "tuple")) };
+            let name = objects.symbols.name(Symbol(key));
+            let block = digits(name).filter(|_| name.iter().all(u8::is_ascii_digit));
+            let number = |key, what| {
+                let value = objects.get(extent, key).and_then(|value| objects.number_of(value));
+                value.ok_or_else(|| incomplete(extent, what))
+            };
+            let sector = number(Symbol::OFFSET, "offset")?;
+            let count = u32::try_from(number(Symbol::LENGTH, "length")?).map_err(|_| incomplete(extent, "length"))?;
+            let allocated = number(Symbol::ALLOCATED, "allocated")?;
+            let uninited = objects.get(extent, Symbol::UNINITED).is_some();
+            extents.push(Extent {
+                block: block.ok_or_else(|| incomplete(extent, "block number"))?,
+                sector,
+                count,
+                allocated: u32::try_from(allocated).map_err(|_| incomplete(extent, "allocated"))?,
+                tuple: objects.tuple(extent).map_or(0, |tuple| tuple.index),
+                uninited,
+                durable: if uninited { 0 } else { count },
+            });
+        }
+        extents.sort_by_key(|extent| (extent.block, extent.count));
+        for pair in extents.windows(2) {
+            if let [before, after] = pair
+                && before.end() > after.block
+            {
+                return Err(Damage {
+                    offset: self.offset(tuple),
+                    reason: TfsCorrupt::ExtentOverlap { block: after.block },
+                });
+            }
+        }
+        file.extents = Extents(extents);
+        Ok(())
+    }
+
+    /// Directories with several names must not contain themselves, nor lead to paths without end.
+    fn check_shared(&mut self) -> Result<(), Damage> {
+        /// How far a directory has been followed.
+        #[derive(Clone, Copy)]
+        enum Seen {
+            No,
+            Above,
+            Paths(u64),
+        }
+        struct Level {
+            slot: Slot,
+            /// Directories in it that are not followed yet.
+            dirs: Vec<(Symbol, Slot)>,
+            paths: u64,
+        }
+        let mut seen = Vec::new();
+        seen.resize(self.nodes.len(), Seen::No);
+        let mut circular = Vec::new();
+        let mut levels = Vec::new();
+        let mut next = Some(Slot::ROOT);
+        loop {
+            if let Some(slot) = next.take()
+                && let Some(Some(Node { body: Body::Dir(dir), .. })) = self.nodes.get(slot.index())
+            {
+                let is_dir = |slot: Slot| {
+                    let node = self.nodes.get(slot.index()).and_then(Option::as_ref);
+                    node.is_some_and(|node| matches!(node.body, Body::Dir(_)))
+                };
+                let dirs = dir.entries.iter().filter(|(_, child)| is_dir(*child));
+                let dirs = dirs.map(|(named, child)| (named.name, child)).collect();
+                levels.push(Level { slot, dirs, paths: dir.entries.count().into() });
+                if let Some(seen) = seen.get_mut(slot.index()) {
+                    *seen = Seen::Above;
+                }
+            }
+            let Some(level) = levels.last_mut() else { break };
+            let Some((name, child)) = level.dirs.pop() else {
+                let paths = level.paths;
+                if paths > TFS_SHARED_PATHS_MAX {
+                    let offset = self.offsets.get(level.slot.index()).copied().unwrap_or(0);
+                    return Err(Damage { offset, reason: TfsCorrupt::TooManyPaths { max: TFS_SHARED_PATHS_MAX } });
+                }
+                if let Some(seen) = seen.get_mut(level.slot.index()) {
+                    *seen = Seen::Paths(paths);
+                }
+                levels.pop();
+                if let Some(above) = levels.last_mut() {
+                    above.paths = above.paths.saturating_add(paths);
+                }
+                continue;
+            };
+            match seen.get(child.index()).copied().unwrap_or(Seen::No) {
+                Seen::No => next = Some(child),
+                Seen::Paths(paths) => level.paths = level.paths.saturating_add(paths),
+                Seen::Above => circular.push((level.slot, name, child)),
+            }
+        }
+        for (dir, name, child) in circular {
+            let offset = self.offsets.get(dir.index()).copied().unwrap_or(0);
+            self.fault(offset, TfsCorrupt::DirectoryCycle)?;
+            if let Some(Some(Node { body: Body::Dir(dir), .. })) = self.nodes.get_mut(dir.index()) {
+                dir.entries.remove(name);
+                dir.subdirs = dir.subdirs.saturating_sub(1);
+            }
+            if let Some(Some(node)) = self.nodes.get_mut(child.index()) {
+                node.names = node.names.saturating_sub(1);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The attributes of the root that are configuration.
+pub(super) fn root_attributes(tree: &Tree) -> &[(Bytes, Attribute)] {
+    let meta = tree.at(Slot::ROOT).ok().and_then(|root| root.meta.as_deref());
+    meta.map(|meta| &*meta.attributes).unwrap_or_default()
+}

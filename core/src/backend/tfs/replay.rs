@@ -1,0 +1,140 @@
+//! Replays a log from its source.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::objects::{Objects, Stop};
+use crate::error::Result;
+use crate::format::tfs::{Damage, Item, Link, LogReader, SECTOR, TfsCorrupt, Version, Volume};
+use crate::source::Source;
+
+/// An extension of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogExtension {
+    /// First sector, from the start of the file system.
+    pub sector: u64,
+    /// Count of sectors.
+    pub count: u64,
+    /// How records are encoded in it.
+    pub version: Version,
+}
+
+/// A log, replayed.
+#[derive(Debug)]
+pub(super) struct Replayed {
+    pub(super) objects: Objects,
+    pub(super) volume: Volume,
+    pub(super) extensions: Vec<LogExtension>,
+    pub(super) records: u64,
+    pub(super) segments: u64,
+    /// Where the end mark stands, in bytes of the file system; of a damaged log, where the damaged frame begins.
+    pub(super) end: u64,
+    /// What ended the log, if it was no end mark.
+    pub(super) damage: Option<Damage>,
+}
+
+/// How a pass over the log ended.
+enum Ended {
+    /// At its end mark.
+    AtEnd,
+    /// At damage; everything from byte `lost_from` on is lost.
+    Damaged { damage: Damage, lost_from: u64 },
+    /// At the byte where it was told to stop.
+    Stopped,
+}
+
+/// Replays the log of the file system in `source`.
+///
+/// With `recover`, damage ends the log instead of being an error.
+///
+/// # Errors
+/// The damage, or what the source answers. Without a readable first sector there is nothing to recover.
+pub(super) fn replay(source: &Arc<dyn Source>, recover: bool) -> Result<Result<Replayed, Damage>> {
+    let (mut replayed, ended) = match pass(source, recover, u64::MAX)? {
+        Ok(passed) => passed,
+        Err(damage) => return Ok(Err(damage)),
+    };
+    match ended {
+        Ended::AtEnd | Ended::Stopped => Ok(Ok(replayed)),
+        Ended::Damaged { damage, .. } if !recover => Ok(Err(damage)),
+        Ended::Damaged { damage, lost_from } => {
+            // The damaged record may have been done by half: once more, up to it.
+            if let Ok((again, _)) = pass(source, recover, lost_from)? {
+                replayed = again;
+            }
+            replayed.damage = Some(damage);
+            replayed.end = lost_from;
+            Ok(Ok(replayed))
+        }
+    }
+}
+
+type Passed = Result<(Replayed, Ended), Damage>;
+
+fn pass(source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> Result<Passed> {
+    let mut log = LogReader::new(source.len() / SECTOR, lenient);
+    let mut replayed = Replayed {
+        objects: Objects::new(),
+        volume: Volume::default(),
+        extensions: Vec::new(),
+        records: 0,
+        segments: 0,
+        end: 0,
+        damage: None,
+    };
+    let mut link = LogReader::FIRST;
+    // The frame that led to the extension, and where that would leave the log.
+    let mut lost_from = 0;
+    loop {
+        let bytes = source.bytes_at(log.range(link))?;
+        let (header, mut frames) = match log.begin(link, &bytes) {
+            Ok(begun) => begun,
+            Err(damage) if link == LogReader::FIRST => return Ok(Err(damage)),
+            Err(damage) => return Ok(Ok((replayed, Ended::Damaged { damage, lost_from }))),
+        };
+        let Link { sector, count } = link;
+        replayed.extensions.push(LogExtension { sector, count, version: header.version });
+        if let Some(volume) = header.volume {
+            replayed.volume = volume;
+        }
+        link = loop {
+            let frame = frames.offset();
+            lost_from = log.lost_from(frame);
+            if lost_from == stop_at {
+                return Ok(Ok((replayed, Ended::Stopped)));
+            }
+            let item = match log.next_item(&mut frames) {
+                Ok(item) => item,
+                Err(damage) => {
+                    lost_from = log.lost_from(frame);
+                    return Ok(Ok((replayed, Ended::Damaged { damage, lost_from })));
+                }
+            };
+            match item {
+                Item::Record(record) if record.offset == stop_at => return Ok(Ok((replayed, Ended::Stopped))),
+                Item::Record(record) => match replayed.objects.apply(record) {
+                    Ok(()) => replayed.records = replayed.records.saturating_add(1),
+                    Err(Stop::Damage(damage)) => {
+                        let lost_from = record.offset;
+                        return Ok(Ok((replayed, Ended::Damaged { damage, lost_from })));
+                    }
+                    Err(Stop::Fail(error)) => return Err(error),
+                },
+                Item::Segment => replayed.segments = replayed.segments.saturating_add(1),
+                Item::Link(link) => {
+                    // Only when recovering: what is there of the extension is read all the same.
+                    let (Link { sector, count }, end) = (link, source.len() / SECTOR);
+                    if sector.saturating_add(count) > end {
+                        let reason = TfsCorrupt::LinkBeyondEnd { sector, count, end };
+                        replayed.damage = Some(Damage { offset: frame, reason });
+                    }
+                    break link;
+                }
+                Item::End(end) => {
+                    replayed.end = end;
+                    return Ok(Ok((replayed, Ended::AtEnd)));
+                }
+            }
+        };
+    }
+}

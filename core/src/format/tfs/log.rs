@@ -1,0 +1,275 @@
+//! The log: extensions joined by links, records joined from pieces, and the dictionary they share.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use super::corrupt::{Damage, TfsCorrupt};
+use super::frame::{FrameKind, FrameReader, Link};
+use super::layout::{ExtensionHeader, SECTOR, Version};
+use crate::checked::to_u64;
+use crate::limits::TFS_DICTIONARY_MAX;
+
+/// What an entry of the dictionary is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// A key.
+    Symbol,
+    /// A tuple.
+    Tuple,
+    /// A vector.
+    Vector,
+}
+
+impl Kind {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Symbol => "symbol",
+            Self::Tuple => "tuple",
+            Self::Vector => "vector",
+        }
+    }
+}
+
+/// The kinds of everything that records refer to by number, from 1 on, in the order of appearance.
+#[derive(Clone, Debug, Default)]
+pub struct Dictionary {
+    kinds: Vec<Kind>,
+}
+
+impl Dictionary {
+    /// Count of entries, which is also the greatest number.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        // OK: `define` keeps it below the limit.
+        u32::try_from(self.kinds.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn define(&mut self, kind: Kind) -> Result<u32, TfsCorrupt> {
+        let index = self.count().saturating_add(1);
+        if index > TFS_DICTIONARY_MAX {
+            return Err(TfsCorrupt::DictionaryFull { max: TFS_DICTIONARY_MAX });
+        }
+        self.kinds.push(kind);
+        Ok(index)
+    }
+
+    pub(super) fn get(&self, index: u64) -> Result<(u32, Kind), TfsCorrupt> {
+        let at = index.checked_sub(1).and_then(|at| usize::try_from(at).ok());
+        let kind = at.and_then(|at| self.kinds.get(at).copied());
+        let number = u32::try_from(index).ok();
+        number.zip(kind).ok_or(TfsCorrupt::UndefinedReference { index, len: to_u64(self.kinds.len()) })
+    }
+}
+
+/// A complete record.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Its first frame, in bytes from the start of the file system.
+    pub offset: u64,
+    /// Its bytes, joined.
+    pub bytes: &'a [u8],
+    /// How they are encoded: as the extension in which the record ends says.
+    pub version: Version,
+    /// Its pieces: where each begins in `bytes`, and in the file system.
+    pieces: Pieces<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Pieces<'a> {
+    One(u64),
+    Many(&'a [(usize, u64)]),
+}
+
+impl Record<'_> {
+    /// Where byte `pos` of the record stands, in bytes from the start of the file system.
+    #[must_use]
+    pub fn offset_of(&self, pos: usize) -> u64 {
+        let (start, offset) = match self.pieces {
+            Pieces::One(offset) => (0, offset),
+            Pieces::Many(pieces) => {
+                let piece = pieces.partition_point(|(start, _)| *start <= pos).saturating_sub(1);
+                pieces.get(piece).copied().unwrap_or((0, self.offset))
+            }
+        };
+        offset.saturating_add(to_u64(pos.saturating_sub(start)))
+    }
+
+    /// How many pieces it was written in.
+    #[must_use]
+    pub const fn piece_count(&self) -> usize {
+        match self.pieces {
+            Pieces::One(_) => 1,
+            Pieces::Many(pieces) => pieces.len(),
+        }
+    }
+}
+
+/// What comes next in an extension.
+#[derive(Clone, Copy, Debug)]
+pub enum Item<'a> {
+    /// A complete record.
+    Record(Record<'a>),
+    /// A mark without meaning.
+    Segment,
+    /// The log goes on in another extension, which is inside the file system and was not read before.
+    Link(Link),
+    /// The log ends, at this byte of the file system.
+    End(u64),
+}
+
+/// A record of which pieces are missing.
+#[derive(Clone, Debug, Default)]
+struct Partial {
+    offset: u64,
+    total: u64,
+    bytes: Vec<u8>,
+    pieces: Vec<(usize, u64)>,
+}
+
+impl Partial {
+    fn missing(&self) -> u64 {
+        self.total.saturating_sub(to_u64(self.bytes.len()))
+    }
+
+    fn add(&mut self, piece: &[u8], offset: u64) {
+        self.pieces.push((self.bytes.len(), offset));
+        self.bytes.extend_from_slice(piece);
+    }
+}
+
+/// Reads a log extension by extension; whoever has the bytes hands them in.
+///
+/// Every log is finite: extensions never overlap, and a record never has more bytes than were read.
+#[derive(Clone, Debug)]
+pub struct LogReader {
+    /// Sectors of the file system.
+    end: u64,
+    /// Of the extension being read.
+    version: Version,
+    /// Sectors of the extensions: first to one past the last.
+    used: BTreeMap<u64, u64>,
+    partial: Option<Partial>,
+    /// The record that was handed out last, if it came in pieces.
+    joined: Partial,
+    /// Take what is there of an extension that passes the end.
+    lenient: bool,
+}
+
+impl LogReader {
+    /// Where every log begins.
+    pub const FIRST: Link = Link { sector: 0, count: 1 };
+
+    /// A reader of the log of a file system of `end` sectors. With `lenient`, an extension may pass the end: the log
+    /// then ends, damaged, where the bytes do.
+    #[must_use]
+    pub const fn new(end: u64, lenient: bool) -> Self {
+        let joined = Partial { offset: 0, total: 0, bytes: Vec::new(), pieces: Vec::new() };
+        Self { end, version: Version::V5, used: BTreeMap::new(), partial: None, joined, lenient }
+    }
+
+    /// Bytes of the file system to hand in for `link`.
+    #[must_use]
+    pub const fn range(&self, link: Link) -> Range<u64> {
+        let end = link.sector.saturating_add(link.count);
+        let end = if end < self.end { end } else { self.end };
+        link.sector.saturating_mul(SECTOR)..end.saturating_mul(SECTOR)
+    }
+
+    /// Begins the extension at `link`, which is [`FIRST`](Self::FIRST) or came from [`next_item`](Self::next_item).
+    ///
+    /// # Errors
+    /// What is wrong with its header.
+    pub fn begin<'a>(&mut self, link: Link, bytes: &'a [u8]) -> Result<(ExtensionHeader, FrameReader<'a>), Damage> {
+        let base = link.sector.saturating_mul(SECTOR);
+        let header = ExtensionHeader::from_bytes(bytes, base)?;
+        // Nanos reads one sector at 0 and says so; it does not look at what others say, but writes them right.
+        if header.sectors != link.count {
+            let reason = TfsCorrupt::ExtensionLength { found: header.sectors, linked: link.count };
+            return Err(Damage::new(base, reason));
+        }
+        self.used.insert(link.sector, link.sector.saturating_add(link.count));
+        self.version = header.version;
+        let frames = FrameReader::new(bytes, base, header.len);
+        Ok((header, frames))
+    }
+
+    /// What comes next.
+    ///
+    /// # Errors
+    /// What is wrong. [`lost_from`](Self::lost_from) tells where the sound part of the log ends.
+    pub fn next_item<'s, 'a: 's>(&'s mut self, frames: &mut FrameReader<'a>) -> Result<Item<'s>, Damage> {
+        loop {
+            let frame = frames.next_frame()?;
+            match (frame.kind, &mut self.partial) {
+                (FrameKind::Segment, _) => return Ok(Item::Segment),
+                (FrameKind::Link(link), _) => {
+                    self.check(link).map_err(|reason| Damage::new(frame.offset, reason))?;
+                    return Ok(Item::Link(link));
+                }
+                (FrameKind::End, None) => return Ok(Item::End(frame.offset)),
+                (FrameKind::End, Some(partial)) => {
+                    let reason = TfsCorrupt::RecordUnfinished { missing: partial.missing() };
+                    return Err(Damage::new(frame.offset, reason));
+                }
+                (FrameKind::Record { .. }, Some(partial)) => {
+                    let reason = TfsCorrupt::RecordInsideRecord { missing: partial.missing() };
+                    return Err(Damage::new(frame.offset, reason));
+                }
+                (FrameKind::Record { total, piece, piece_offset }, None) if to_u64(piece.len()) == total => {
+                    let pieces = Pieces::One(piece_offset);
+                    return Ok(Item::Record(Record {
+                        offset: frame.offset,
+                        bytes: piece,
+                        version: self.version,
+                        pieces,
+                    }));
+                }
+                (FrameKind::Record { total, piece, piece_offset }, None) => {
+                    let mut partial = Partial { offset: frame.offset, total, ..Partial::default() };
+                    partial.add(piece, piece_offset);
+                    self.partial = Some(partial);
+                }
+                (FrameKind::Continuation { .. }, None) => {
+                    return Err(Damage::new(frame.offset, TfsCorrupt::NothingToContinue));
+                }
+                (FrameKind::Continuation { piece, piece_offset }, Some(partial)) => {
+                    let (missing, len) = (partial.missing(), to_u64(piece.len()));
+                    if len > missing {
+                        let reason = TfsCorrupt::PieceLength { piece: len, total: missing, available: len };
+                        return Err(Damage::new(frame.offset, reason));
+                    }
+                    partial.add(piece, piece_offset);
+                    if len == missing {
+                        break;
+                    }
+                }
+            }
+        }
+        self.joined = self.partial.take().unwrap_or_default();
+        let Partial { offset, bytes, pieces, .. } = &self.joined;
+        Ok(Item::Record(Record { offset: *offset, bytes, version: self.version, pieces: Pieces::Many(pieces) }))
+    }
+
+    /// Where the record that is in progress began, or else `frame`: the first byte that is lost when the frame at
+    /// `frame` is damaged.
+    #[must_use]
+    pub fn lost_from(&self, frame: u64) -> u64 {
+        self.partial.as_ref().map_or(frame, |partial| partial.offset)
+    }
+
+    fn check(&self, link: Link) -> Result<(), TfsCorrupt> {
+        let Link { sector, count } = link;
+        if count == 0 {
+            return Err(TfsCorrupt::LinkEmpty);
+        }
+        let inside = if self.lenient { sector < self.end } else { true };
+        let past = sector.checked_add(count).filter(|past| inside && (self.lenient || *past <= self.end));
+        let past = past.ok_or(TfsCorrupt::LinkBeyondEnd { sector, count, end: self.end })?;
+        let before = self.used.range(..past).next_back();
+        if before.is_some_and(|(_, end)| *end > sector) {
+            return Err(TfsCorrupt::LinkOverlaps { sector, count });
+        }
+        Ok(())
+    }
+}

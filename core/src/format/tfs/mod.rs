@@ -1,0 +1,28 @@
+//! TFS, the Tuple File System of the Nanos unikernel.
+//!
+//! All there is on disk besides file data is a log: records that change one tree of tuples, split over extensions. Its
+//! layers, each a file here: extension headers and disks ([`layout`](ExtensionHeader)), frames ([`FrameReader`]),
+//! values ([`ValueReader`]), the log that joins them ([`LogReader`]), and the way back ([`RecordWriter`],
+//! [`FrameWriter`]).
+//!
+//! Nanos publishes no specification; what is read and written here is what its sources of early 2026 do, versions 4
+//! and 5. Offsets are bytes from the start of the file system.
+
+mod corrupt;
+mod dump;
+mod frame;
+mod layout;
+mod log;
+mod value;
+mod write;
+
+pub use self::corrupt::{Damage, TfsCorrupt};
+pub use self::dump::dump;
+pub use self::frame::{Frame, FrameKind, FrameReader, Link};
+pub use self::layout::{
+    CrashLog, Disk, EXTENSION_SECTORS, ExtensionHeader, KLOG_LEN, LABEL_MAX, MAGIC, Partition, SECTOR, Uuid, Version,
+    Volume, sectors,
+};
+pub use self::log::{Dictionary, Item, Kind, LogReader, Record};
+pub use self::value::{Key, Token, ValueReader, put_varint, varint};
+pub use self::write::{FrameWriter, LINK_ROOM, RecordWriter, extension_start};

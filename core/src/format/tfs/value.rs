@@ -1,0 +1,362 @@
+//! Values: numbers, strings, tuples and vectors, as tokens in the order in which they stand.
+
+use alloc::vec::Vec;
+
+use super::corrupt::{Damage, TfsCorrupt};
+use super::layout::Version;
+use super::log::{Dictionary, Kind, Record};
+use crate::checked::to_u64;
+
+/// Types of values in version 5, in bits 4 to 6 of the header byte.
+pub(super) mod types {
+    pub(crate) const BUFFER: u8 = 0;
+    pub(crate) const TUPLE: u8 = 1;
+    pub(crate) const VECTOR: u8 = 2;
+    pub(crate) const INTEGER: u8 = 3;
+    pub(crate) const STRING: u8 = 4;
+}
+
+/// Most bytes of a number: 64 bits in groups of 7.
+const NUMBER_BYTES_MAX: usize = 10;
+
+/// Why a number could not be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NumberError {
+    /// The bytes end inside it.
+    Short,
+    /// More than 64 bits, or more than 10 bytes.
+    TooLong,
+}
+
+impl NumberError {
+    /// Whether the bytes end inside the number.
+    #[must_use]
+    pub const fn is_short(self) -> bool {
+        matches!(self, Self::Short)
+    }
+
+    pub(super) const fn at(self, offset: u64) -> Damage {
+        match self {
+            Self::Short => Damage::new(offset, TfsCorrupt::ValueBeyondRecord { missing: 1 }),
+            Self::TooLong => Damage::new(offset, TfsCorrupt::NumberTooLong),
+        }
+    }
+}
+
+/// Reads groups of 7 bits, the most significant first, behind those in `value`.
+fn groups(bytes: &[u8], mut value: u64) -> Result<(u64, usize), NumberError> {
+    for (at, &byte) in bytes.iter().enumerate().take(NUMBER_BYTES_MAX) {
+        if value >> 57 != 0 {
+            return Err(NumberError::TooLong);
+        }
+        value = value << 7 | u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            return Ok((value, at.saturating_add(1)));
+        }
+    }
+    Err(if bytes.len() < NUMBER_BYTES_MAX { NumberError::Short } else { NumberError::TooLong })
+}
+
+/// Reads a number and tells how many bytes it takes.
+///
+/// # Errors
+/// `NumberError`.
+pub fn varint(bytes: &[u8]) -> Result<(u64, usize), NumberError> {
+    groups(bytes, 0)
+}
+
+/// Appends a number in its shortest form.
+pub fn put_varint(out: &mut Vec<u8>, value: u64) {
+    let bits = 64_u32.saturating_sub(value.leading_zeros()).max(1);
+    put_groups(out, value, bits.div_ceil(7));
+}
+
+/// Appends the lowest `count` groups of 7 bits, the most significant first.
+pub(super) fn put_groups(out: &mut Vec<u8>, value: u64, count: u32) {
+    for group in (0..count).rev() {
+        let bits = (value >> group.saturating_mul(7)) & 0x7f;
+        let more = if group > 0 { 0x80 } else { 0 };
+        // OK: 7 bits.
+        out.push(u8::try_from(bits).unwrap_or(0) | more);
+    }
+}
+
+/// The header of a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Header {
+    immediate: bool,
+    kind: u8,
+    len: u64,
+}
+
+impl Header {
+    fn read(bytes: &[u8], version: Version) -> Result<(Self, usize), NumberError> {
+        let (&first, rest) = bytes.split_first().ok_or(NumberError::Short)?;
+        let immediate = first & 0x80 != 0;
+        let (kind, more, len) = match version {
+            Version::V5 => ((first >> 4) & 7, first & 8 != 0, first & 7),
+            Version::V4 => ((first >> 6) & 1, first & 0x20 != 0, first & 0x1f),
+        };
+        let (len, more) = if more { groups(rest, len.into())? } else { (len.into(), 0) };
+        Ok((Self { immediate, kind, len }, more.saturating_add(1)))
+    }
+}
+
+/// A key of a tuple.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Key<'a> {
+    /// Spelled out, and with that a new entry of the dictionary.
+    New {
+        /// Its number in the dictionary.
+        index: u32,
+        /// Its bytes.
+        name: &'a [u8],
+    },
+    /// One of the dictionary.
+    Known {
+        /// Its number.
+        index: u32,
+    },
+}
+
+/// A piece of a value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Token<'a> {
+    /// A tuple begins: `count` pairs of [`Key`](Self::Key) and value follow, then [`End`](Self::End).
+    Tuple {
+        /// Its number in the dictionary.
+        index: u32,
+        /// Whether it is new; else the entries change it.
+        is_new: bool,
+        /// Entries that follow.
+        count: u64,
+    },
+    /// A vector begins: `count` values follow, then [`End`](Self::End).
+    Vector {
+        /// Its number in the dictionary.
+        index: u32,
+        /// Whether it is new; else the elements change it, from the first on.
+        is_new: bool,
+        /// Elements that follow.
+        count: u64,
+    },
+    /// The key of the value that follows.
+    Key(Key<'a>),
+    /// A string.
+    String(&'a [u8]),
+    /// Bytes without a type, as version 4 has nothing else; to be taken as a string.
+    Buffer(&'a [u8]),
+    /// A symbol in the place of a value.
+    Symbol(u32),
+    /// An integer.
+    Integer {
+        /// Whether it is below 0.
+        negative: bool,
+        /// How far from 0.
+        magnitude: u64,
+    },
+    /// A value without content.
+    Null,
+    /// Removes the entry.
+    Delete,
+    /// The tuple or vector ends.
+    End,
+}
+
+/// A tuple or vector that has begun.
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    /// Entries that have not begun.
+    left: u64,
+    is_tuple: bool,
+    /// A key was read, its value was not.
+    at_value: bool,
+}
+
+/// Takes a record apart, and adds what is new to the dictionary on the way.
+///
+/// It needs no recursion, so that depth is only bounded by the record's own length.
+#[derive(Debug)]
+pub struct ValueReader<'r, 'd> {
+    record: Record<'r>,
+    dictionary: &'d mut Dictionary,
+    pos: usize,
+    token_pos: usize,
+    levels: Vec<Level>,
+    begun: bool,
+}
+
+impl<'r, 'd> ValueReader<'r, 'd> {
+    /// A reader of `record`, whose references `dictionary` explains.
+    #[must_use]
+    pub const fn new(record: Record<'r>, dictionary: &'d mut Dictionary) -> Self {
+        Self { record, dictionary, pos: 0, token_pos: 0, levels: Vec::new(), begun: false }
+    }
+
+    /// Where the last token begins, in bytes from the start of the file system.
+    #[must_use]
+    pub fn token_offset(&self) -> u64 {
+        self.record.offset_of(self.token_pos)
+    }
+
+    /// The next token; `None` at the end of the record.
+    ///
+    /// # Errors
+    /// What is wrong with the record. Nothing can be read behind it.
+    pub fn next_token(&mut self) -> Result<Option<Token<'r>>, Damage> {
+        self.token_pos = self.pos;
+        let Some(level) = self.levels.last_mut() else {
+            if !self.begun {
+                self.begun = true;
+                return self.value().map(Some);
+            }
+            let left = to_u64(self.rest().len());
+            return if left == 0 { Ok(None) } else { Err(self.damage(TfsCorrupt::RecordTooLong { left })) };
+        };
+        if level.at_value {
+            level.at_value = false;
+            return self.value().map(Some);
+        }
+        let Some(left) = level.left.checked_sub(1) else {
+            self.levels.pop();
+            return Ok(Some(Token::End));
+        };
+        level.left = left;
+        if level.is_tuple {
+            level.at_value = true;
+            return self.key().map(|key| Some(Token::Key(key)));
+        }
+        self.value().map(Some)
+    }
+
+    fn rest(&self) -> &'r [u8] {
+        self.record.bytes.get(self.pos..).unwrap_or_default()
+    }
+
+    fn damage(&self, reason: TfsCorrupt) -> Damage {
+        Damage::new(self.token_offset(), reason)
+    }
+
+    fn header(&mut self) -> Result<Header, Damage> {
+        let (header, len) =
+            Header::read(self.rest(), self.record.version).map_err(|error| error.at(self.token_offset()))?;
+        self.pos = self.pos.saturating_add(len);
+        Ok(header)
+    }
+
+    fn number(&mut self) -> Result<u64, Damage> {
+        let (value, len) = varint(self.rest()).map_err(|error| error.at(self.token_offset()))?;
+        self.pos = self.pos.saturating_add(len);
+        Ok(value)
+    }
+
+    fn bytes(&mut self, len: u64) -> Result<&'r [u8], Damage> {
+        let rest = self.rest();
+        let missing = len.saturating_sub(to_u64(rest.len()));
+        let found = usize::try_from(len).ok().and_then(|len| rest.get(..len));
+        let found = found.ok_or(self.damage(TfsCorrupt::ValueBeyondRecord { missing }))?;
+        self.pos = self.pos.saturating_add(found.len());
+        Ok(found)
+    }
+
+    fn define(&mut self, kind: Kind) -> Result<u32, Damage> {
+        self.dictionary.define(kind).map_err(|reason| self.damage(reason))
+    }
+
+    fn known(&self, index: u64, wanted: Kind) -> Result<u32, Damage> {
+        let (number, found) = self.dictionary.get(index).map_err(|reason| self.damage(reason))?;
+        if found == wanted { Ok(number) } else { Err(self.damage(TfsCorrupt::WrongKind { index, found, wanted })) }
+    }
+
+    fn key(&mut self) -> Result<Key<'r>, Damage> {
+        let header = self.header()?;
+        if header.immediate {
+            let name = self.bytes(header.len)?;
+            return Ok(Key::New { index: self.define(Kind::Symbol)?, name });
+        }
+        Ok(Key::Known { index: self.known(header.len, Kind::Symbol)? })
+    }
+
+    fn value(&mut self) -> Result<Token<'r>, Damage> {
+        let header = self.header()?;
+        let (is_tuple, kind) = match header.kind {
+            types::TUPLE => (true, Kind::Tuple),
+            types::VECTOR => (false, Kind::Vector),
+            _ => return self.scalar(header),
+        };
+        let index = if header.immediate {
+            self.define(kind)?
+        } else {
+            let index = self.number()?;
+            self.known(index, kind)?
+        };
+        let (is_new, count) = (header.immediate, header.len);
+        self.levels.push(Level { left: count, is_tuple, at_value: false });
+        Ok(if is_tuple { Token::Tuple { index, is_new, count } } else { Token::Vector { index, is_new, count } })
+    }
+
+    fn scalar(&mut self, header: Header) -> Result<Token<'r>, Damage> {
+        match (header.kind, header.immediate) {
+            (types::INTEGER, true) => Ok(Token::Integer { negative: header.len != 0, magnitude: self.number()? }),
+            (found @ types::INTEGER, false) => Err(self.damage(TfsCorrupt::ReferenceAsValue { found })),
+            (types::STRING, true) => Ok(Token::String(self.bytes(header.len)?)),
+            // Nanos takes unknown types for buffers.
+            (types::BUFFER | 5.., _) if header.len == 0 => Ok(Token::Delete),
+            (_, true) => Ok(match self.bytes(header.len)? {
+                [0] => Token::Null,
+                bytes => Token::Buffer(bytes),
+            }),
+            // No writer does this, but Nanos reads it: the dictionary's own object.
+            (_, false) => {
+                let (index, kind) = self.dictionary.get(header.len).map_err(|reason| self.damage(reason))?;
+                let is_tuple = match kind {
+                    Kind::Symbol => return Ok(Token::Symbol(index)),
+                    Kind::Tuple => true,
+                    Kind::Vector => false,
+                };
+                self.levels.push(Level { left: 0, is_tuple, at_value: false });
+                Ok(match kind {
+                    Kind::Vector => Token::Vector { index, is_new: false, count: 0 },
+                    _ => Token::Tuple { index, is_new: false, count: 0 },
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_the_most_significant_group_first() {
+        for (value, bytes) in [
+            (0, &[0][..]),
+            (127, &[0x7f]),
+            (128, &[0x81, 0]),
+            (1024, &[0x88, 0]),
+            (3073, &[0x98, 1]),
+            (65536, &[0x84, 0x80, 0]),
+            (u64::MAX, &[0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]),
+        ] {
+            let mut out = Vec::new();
+            put_varint(&mut out, value);
+            assert_eq!(out, bytes, "{value}");
+            assert_eq!(varint(bytes), Ok((value, bytes.len())));
+            assert_eq!(varint(&bytes[..bytes.len() - 1]), Err(NumberError::Short));
+        }
+        assert_eq!(varint(&[0x80, 0x80, 5, 9]), Ok((5, 3)), "longer forms are taken");
+        assert_eq!(varint(&[0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0]), Err(NumberError::TooLong));
+        assert_eq!(varint(&[0x80; 20]), Err(NumberError::TooLong));
+    }
+
+    #[test]
+    fn lengths_continue_below_the_bits_of_the_header() {
+        for (bytes, len) in [(&[0x85][..], 5), (&[0x88, 8], 8), (&[0x89, 0], 128), (&[0x88, 0x88, 0], 1024)] {
+            let (header, used) = Header::read(bytes, Version::V5).unwrap();
+            assert_eq!((header, used), (Header { immediate: true, kind: 0, len }, bytes.len()));
+        }
+        let (header, used) = Header::read(&[0xe1, 0x02], Version::V4).unwrap();
+        assert_eq!((header, used), (Header { immediate: true, kind: 1, len: 130 }, 2));
+    }
+}

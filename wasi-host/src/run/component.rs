@@ -1,0 +1,148 @@
+//! Components: previews 2 and 3 on a store of their own.
+//!
+//! They run asynchronously, on the calling thread, so that waiting in any of wasmtime-wasi's functions ends with the
+//! run's time as well. The files never wait.
+
+use core::time::Duration;
+
+use mountless::namespace::Namespace;
+use wasmtime::component::{InstancePre, Linker, ResourceTable};
+use wasmtime::{Engine, Store, StoreLimits};
+use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::runtime::in_tokio;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::invoke::{self, Invoked};
+use super::{Bounds, Outcome, RunError, RunOptions, Runner, ended, stopped};
+use crate::files::{Files, View};
+use crate::host::outside_of_runtimes;
+
+/// What a store holds.
+pub(super) struct Parts {
+    ctx: WasiCtx,
+    table: ResourceTable,
+    files: Files,
+    limits: StoreLimits,
+}
+
+impl WasiView for Parts {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.ctx, table: &mut self.table }
+    }
+}
+
+impl Parts {
+    fn view(&mut self) -> View<'_> {
+        View { files: &mut self.files, table: &mut self.table }
+    }
+}
+
+/// Everything of both previews, with our files.
+pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Parts>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    crate::p2::add_to_linker(&mut linker, Parts::view)?;
+    #[cfg(feature = "p3")]
+    {
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        crate::p3::add_to_linker(&mut linker, Parts::view)?;
+    }
+    Ok(linker)
+}
+
+/// `wasi:cli/run`, which says the preview.
+#[derive(Clone)]
+pub(super) enum Entry {
+    P2(CommandPre<Parts>),
+    #[cfg(feature = "p3")]
+    P3(wasmtime_wasi::p3::bindings::CommandPre<Parts>),
+}
+
+impl Entry {
+    pub(super) fn find(linked: &InstancePre<Parts>) -> Option<Self> {
+        let p2 = CommandPre::new(linked.clone()).ok().map(Self::P2);
+        #[cfg(feature = "p3")]
+        let p2 = p2.or_else(|| wasmtime_wasi::p3::bindings::CommandPre::new(linked.clone()).ok().map(Self::P3));
+        p2
+    }
+
+    async fn run(&self, store: &mut Store<Parts>) -> Result<wasmtime::Result<Result<(), ()>>, RunError> {
+        match self {
+            Self::P2(command) => match command.instantiate_async(&mut *store).await {
+                Ok(command) => Ok(command.wasi_cli_run().call_run(store).await),
+                Err(error) => not_instantiated(error),
+            },
+            #[cfg(feature = "p3")]
+            Self::P3(command) => match command.instantiate_async(&mut *store).await {
+                Ok(command) => {
+                    let ran = store.run_concurrent(async |store| command.wasi_cli_run().call_run(store).await).await;
+                    Ok(ran.flatten())
+                }
+                Err(error) => not_instantiated(error),
+            },
+        }
+    }
+}
+
+/// The guest's own code may run already when an instance is made.
+pub(super) fn not_instantiated<R>(error: wasmtime::Error) -> Result<wasmtime::Result<R>, RunError> {
+    if ended(&error).is_some() { Ok(Err(error)) } else { Err(RunError::Instantiate(error)) }
+}
+
+/// What to do with an instance.
+#[derive(Clone, Copy)]
+pub(super) enum Task<'a> {
+    Run(&'a Entry),
+    Invoke { name: &'a str, args: &'a [String] },
+}
+
+impl Runner {
+    pub(super) fn in_component(
+        &self,
+        linked: &InstancePre<Parts>,
+        namespace: &Namespace,
+        options: RunOptions,
+        task: Task<'_>,
+    ) -> Result<Invoked, RunError> {
+        let bounds = Bounds::of(&options);
+        let (ctx, files) = options.into_files(namespace)?;
+        let parts = Parts { ctx, table: ResourceTable::new(), files, limits: bounds.limits() };
+        let mut store = Store::new(&self.engine, parts);
+        store.limiter(|parts| &mut parts.limits);
+        let _armed = bounds.arm(&mut store, self)?;
+
+        let work = async move {
+            match task {
+                Task::Run(entry) => Ok(match entry.run(&mut store).await? {
+                    Ok(Ok(())) => Invoked::Ended(Outcome::Exited(0)),
+                    Ok(Err(())) => Invoked::Ended(Outcome::Exited(1)),
+                    Err(error) => Invoked::Ended(stopped(&error)),
+                }),
+                Task::Invoke { name, args } => {
+                    let called = match linked.instantiate_async(&mut store).await {
+                        Ok(instance) => invoke::in_component(&mut store, linked, &instance, name, args).await?,
+                        Err(error) => not_instantiated(error)?,
+                    };
+                    Ok(called.map_or_else(|error| Invoked::Ended(stopped(&error)), Invoked::Returned))
+                }
+            }
+        };
+        outside_of_runtimes(|| {
+            in_tokio(async {
+                match bounds.deadline {
+                    None => work.await,
+                    // Computing is ended by the epoch; this ends waiting, a little later so that they do not race.
+                    Some(deadline) => {
+                        let deadline = deadline.checked_add(GRACE).unwrap_or(deadline);
+                        tokio::time::timeout_at(deadline.into(), work)
+                            .await
+                            .unwrap_or(Ok(Invoked::Ended(Outcome::TimedOut)))
+                    }
+                }
+            })
+        })
+    }
+}
+
+/// What a guest that computes may need to notice that its time is up.
+const GRACE: Duration = Duration::from_millis(5);

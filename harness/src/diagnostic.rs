@@ -86,7 +86,7 @@ impl fmt::Display for Diagnostic {
 impl std::error::Error for Diagnostic {}
 
 /// The line, from 1 on, that holds the byte at `offset`.
-pub(crate) fn line_of(source: &str, offset: usize) -> usize {
+fn line_of(source: &str, offset: usize) -> usize {
     let before = source.as_bytes().get(..offset.min(source.len())).unwrap_or_default();
     before.iter().filter(|&&byte| byte == b'\n').count().saturating_add(1)
 }

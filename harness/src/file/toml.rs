@@ -17,7 +17,7 @@ use crate::case::{
     Case, CaseId, Crash, End, Expect, FileExpect, Input, Limits, NewFile, NewFileKind, ProgramAt, TextExpect, Verify,
     Volume, image_ref,
 };
-use crate::diagnostic::{Diagnostic, line_of};
+use crate::diagnostic::Diagnostic;
 
 /// Whether a TOML file that nobody named holds cases: it has a program or a list of cases at its top.
 pub(crate) fn is_case_file(text: &str) -> bool {
@@ -34,7 +34,8 @@ pub(crate) fn read_toml(path: &Path, group: &str) -> Result<Vec<Case>, Diagnosti
         .map_err(|error| Diagnostic::in_file(path, format!("cannot read the case file: {error}")))?;
     let file: CaseFile = toml::from_str(&text).map_err(|error| broken(path, &text, &error))?;
     let (shared, cases) = file.into_parts();
-    Reader { path, base: path.parent().unwrap_or(Path::new("")), text: &text, group }.cases(shared, cases)
+    let lines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
+    Reader { path, base: path.parent().unwrap_or(Path::new("")), text: &text, lines, group }.cases(shared, cases)
 }
 
 fn broken(path: &Path, text: &str, error: &toml::de::Error) -> Diagnostic {
@@ -55,12 +56,19 @@ struct Reader<'a> {
     path: &'a Path,
     base: &'a Path,
     text: &'a str,
+    /// Where they end: a file may have thousands of cases.
+    lines: Vec<usize>,
     group: &'a str,
 }
 
 impl Reader<'_> {
     fn wrong<T>(&self, at: &Spanned<T>, message: impl Into<String>) -> Diagnostic {
         Diagnostic::at(self.path, self.text, at.span(), message)
+    }
+
+    /// The line, from 1 on, that holds the byte at `offset`.
+    fn line(&self, offset: usize) -> usize {
+        self.lines.partition_point(|&end| end < offset).saturating_add(1)
     }
 
     /// The first place where `text` stands in quotes: what serde has no place for.
@@ -79,7 +87,7 @@ impl Reader<'_> {
             if name.get_ref().trim().is_empty() {
                 return Err(self.wrong(&name, "a case needs a name"));
             }
-            let line = line_of(self.text, name.span().start);
+            let line = self.line(name.span().start);
             if let Some(first) = names.insert(name.get_ref().clone(), line) {
                 let message = format!("there is a case {:?} already, in line {first}", name.get_ref());
                 return Err(self.wrong(&name, message).help("names tell cases apart in reports and filters"));
@@ -95,7 +103,7 @@ impl Reader<'_> {
             group: self.group.to_owned(),
             name: name.map(|name| name.get_ref().clone()).unwrap_or_default(),
             file: self.path.to_owned(),
-            line: name.map_or(1, |name| line_of(self.text, name.span().start)),
+            line: name.map_or(1, |name| self.line(name.span().start)),
         };
         let both = [shared, own];
         let Some(program) = own.program.as_ref().or(shared.program.as_ref()) else {

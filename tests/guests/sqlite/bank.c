@@ -35,17 +35,18 @@ static long long number(const char *sql) {
     return found;
 }
 
-static void open_db(void) {
+static void open_db(int is_exclusive) {
     // Locks of other processes would outlive a power cut, and there are none.
     if (sqlite3_open_v2("/db/bank.sqlite", &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, "unix-none") != SQLITE_OK)
         fail("open");
-    // Write-ahead logs need memory that processes share, unless there is only one.
-    do_sql("PRAGMA locking_mode = EXCLUSIVE");
+    // Write-ahead logs need memory that processes share, unless there is only one. Journals are not removed then.
+    if (is_exclusive)
+        do_sql("PRAGMA locking_mode = EXCLUSIVE");
 }
 
 static int run(const char *journal, const char *synchronous, int count) {
     char sql[256];
-    open_db();
+    open_db(strcmp(journal, "wal") == 0);
     snprintf(sql, sizeof sql, "PRAGMA journal_mode = %s; PRAGMA synchronous = %s", journal, synchronous);
     do_sql(sql);
     do_sql("BEGIN; CREATE TABLE account (id INTEGER PRIMARY KEY, balance INTEGER, pad TEXT);"
@@ -74,7 +75,7 @@ static int check(int slack) {
     long long said = -1;
     while (fgets(line, sizeof line, stdin))
         said = atoll(line);
-    open_db();
+    open_db(1);
     sqlite3_stmt *statement;
     if (sqlite3_prepare_v2(db, "PRAGMA integrity_check", -1, &statement, 0) != SQLITE_OK ||
         sqlite3_step(statement) != SQLITE_ROW)

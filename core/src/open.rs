@@ -3,6 +3,7 @@
 mod facts;
 #[cfg(feature = "oci")]
 mod oci;
+mod upper;
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -15,6 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 pub use self::facts::{Fact, FactValue, ImageFacts, LayerFacts};
+pub use self::upper::open_upper;
 use crate::attr::Defaults;
 use crate::backend::archive::{ArchiveFs, ArchiveOptions, ArchiveReport, LimitExceeded, Unpack, unpacked_head};
 use crate::backend::tfs::{Part, TfsFs, TfsOptions};
@@ -381,20 +383,24 @@ fn open_tar(
 }
 
 fn open_tfs(source: Arc<dyn Source>, select: Option<&OsStr>, options: &OpenOptions) -> Result<OpenedImage> {
-    let part = match select.map(OsStr::as_bytes) {
-        None => None,
-        Some(b"root") => Some(Part::Root),
-        Some(b"boot") => Some(Part::Boot),
-        Some(other) => {
-            let sentence = format!("a Nanos disk has #boot and #root, not #{}", escape(other));
-            return Err(Error::new(Errno::Invalid, sentence));
-        }
-    };
+    let part = tfs_part(select)?;
     let stored_len = source.len();
     let options = TfsOptions { part, recover: options.recover, defaults: options.defaults };
     let (fs, report) = TfsFs::open(source, &options)?;
     let facts = ImageFacts { tfs: Some(report), ..ImageFacts::new(Format::Tfs, stored_len) };
     Ok(OpenedImage { fs: Arc::new(fs), facts })
+}
+
+fn tfs_part(select: Option<&OsStr>) -> Result<Option<Part>> {
+    match select.map(OsStr::as_bytes) {
+        None => Ok(None),
+        Some(b"root") => Ok(Some(Part::Root)),
+        Some(b"boot") => Ok(Some(Part::Boot)),
+        Some(other) => {
+            let sentence = format!("a Nanos disk has #boot and #root, not #{}", escape(other));
+            Err(Error::new(Errno::Invalid, sentence))
+        }
+    }
 }
 
 /// The answer where a format has no parts to select.

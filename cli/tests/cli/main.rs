@@ -7,6 +7,7 @@ mod broken;
 mod crash;
 mod inject;
 mod inspect;
+mod mounts;
 mod run;
 mod sandbox;
 mod test;

@@ -50,6 +50,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<commands::run::Args>),
+    Test(commands::test::Args),
     #[cfg(target_os = "linux")]
     Exec(Box<commands::exec::Args>),
     #[cfg(target_os = "linux")]
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
     log_to_stderr(cli.verbose);
     let done = match cli.command {
         Command::Run(args) => commands::run::run(*args),
+        Command::Test(args) => commands::test::run(args),
         #[cfg(target_os = "linux")]
         Command::Exec(args) => commands::exec::run(&args),
         #[cfg(target_os = "linux")]

@@ -10,4 +10,5 @@ pub(crate) mod ls;
 pub(crate) mod mount;
 pub(crate) mod run;
 pub(crate) mod stat;
+pub(crate) mod test;
 pub(crate) mod tree;

@@ -4,9 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod broken;
+mod crash;
+mod inject;
 mod inspect;
 mod mounts;
 mod run;
 mod sandbox;
+mod test;
 mod volumes;
 mod watch;

@@ -1,6 +1,8 @@
 //! Filesystems made of filesystems.
 
 #[cfg(feature = "watch")]
+pub mod crash;
+#[cfg(feature = "watch")]
 pub mod fault;
 mod linux_upper;
 pub mod overlay;

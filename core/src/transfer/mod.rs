@@ -1,5 +1,6 @@
-//! Trees into images.
+//! From tree to tree, and into images.
 
+pub mod diff;
 mod pack;
 
 pub use self::pack::{Loss, Lost, PackFormat, PackOptions, PackReport, pack};

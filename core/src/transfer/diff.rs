@@ -1,0 +1,243 @@
+//! What differs between two trees.
+//!
+//! Both are walked side by side in the order of names. Files whose node number, size and change time agree are taken for
+//! the same without being read: every change moves the change time, and the overlay keeps the others of what it does not
+//! change. So comparing an image with a view of it costs a look at each node and the content of what was changed.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::attr::{Attr, FileType};
+use crate::checked::to_u64;
+use crate::error::Result;
+use crate::fs::{FileSystem, FileSystemExt, NodeRef};
+use crate::name::Name;
+
+/// Bytes compared at a time.
+const CHUNK_LEN: usize = 64 << 10;
+
+/// A path at which two trees differ.
+#[derive(Debug)]
+pub struct Change {
+    /// The path, absolute; the root is `/`.
+    pub path: Vec<u8>,
+    /// What was there.
+    pub before: Option<Side>,
+    /// What is there now.
+    pub after: Option<Side>,
+    /// Whether the content differs: bytes of files, targets of links, numbers of devices. True for what came or went.
+    pub content: bool,
+}
+
+/// One tree's node at a path that differs.
+#[derive(Debug)]
+pub struct Side {
+    /// The node.
+    pub node: NodeRef,
+    /// Its attributes.
+    pub attr: Attr,
+}
+
+/// Calls `visit` with each path at which `after` differs from `before`: in content, type, mode or owner. Times and link
+/// counts alone are no difference. Directories come before what is in them; of a directory that came or went, so does
+/// everything below it.
+///
+/// # Errors
+/// Those of reading the trees, and what `visit` answers.
+pub fn diff(
+    before: &Arc<dyn FileSystem>,
+    after: &Arc<dyn FileSystem>,
+    mut visit: impl FnMut(Change) -> Result<()>,
+) -> Result<()> {
+    let roots = (Some(NodeRef::root(Arc::clone(before))), Some(NodeRef::root(Arc::clone(after))));
+    // A worklist instead of recursion: a tree may be as deep as it likes.
+    let mut todo = alloc::vec![(Vec::new(), roots)];
+    while let Some((path, (before, after))) = todo.pop() {
+        let (before, after) = (side(before)?, side(after)?);
+        let entries = match (&before, &after) {
+            (Some(before), Some(after)) if is_same_dir(before, after) => Vec::new(),
+            _ => pairs(before.as_ref(), after.as_ref())?,
+        };
+        let content = content_differs(before.as_ref(), after.as_ref())?;
+        if content || attributes_differ(before.as_ref(), after.as_ref()) {
+            let path = if path.is_empty() { b"/".to_vec() } else { path.clone() };
+            visit(Change { path, before, after, content })?;
+        }
+        // The worklist is a stack: the last goes in first.
+        for (name, nodes) in entries.into_iter().rev() {
+            todo.push(([&path, &b"/"[..], &name].concat(), nodes));
+        }
+    }
+    Ok(())
+}
+
+fn side(node: Option<NodeRef>) -> Result<Option<Side>> {
+    let Some(node) = node else { return Ok(None) };
+    let attr = node.fs().attr(node.node())?;
+    Ok(Some(Side { node, attr }))
+}
+
+/// Whether both are the very same directory of one filesystem.
+fn is_same_dir(before: &Side, after: &Side) -> bool {
+    Arc::ptr_eq(before.node.fs(), after.node.fs()) && before.node.node() == after.node.node()
+}
+
+type Pair = (Option<NodeRef>, Option<NodeRef>);
+
+/// The names in either directory, sorted, with what they name.
+fn pairs(before: Option<&Side>, after: Option<&Side>) -> Result<Vec<(Vec<u8>, Pair)>> {
+    let mut names: BTreeMap<Vec<u8>, (bool, bool)> = BTreeMap::new();
+    for (side, is_after) in [(before, false), (after, true)] {
+        let Some(side) = side.filter(|side| side.attr.file_type.is_dir()) else { continue };
+        side.node.fs().for_each_entry(side.node.node(), |entry| {
+            let has = names.entry(entry.name.as_bytes().to_vec()).or_default();
+            if is_after {
+                has.1 = true;
+            } else {
+                has.0 = true;
+            }
+            Ok(())
+        })?;
+    }
+    let lookup = |side: Option<&Side>, name: &[u8], has: bool| match side.filter(|_| has) {
+        Some(dir) => NodeRef::lookup(dir.node.fs(), dir.node.node(), Name::proven(name)).map(Some),
+        None => Ok(None),
+    };
+    let pair = |(name, (in_before, in_after)): (Vec<u8>, (bool, bool))| {
+        let pair = (lookup(before, &name, in_before)?, lookup(after, &name, in_after)?);
+        Ok((name, pair))
+    };
+    names.into_iter().map(pair).collect()
+}
+
+fn attributes_differ(before: Option<&Side>, after: Option<&Side>) -> bool {
+    match (before, after) {
+        (Some(Side { attr: before, .. }), Some(Side { attr: after, .. })) => {
+            (before.mode, before.uid, before.gid) != (after.mode, after.uid, after.gid)
+        }
+        _ => true,
+    }
+}
+
+fn content_differs(before: Option<&Side>, after: Option<&Side>) -> Result<bool> {
+    let (Some(before), Some(after)) = (before, after) else { return Ok(true) };
+    if before.attr.file_type != after.attr.file_type {
+        return Ok(true);
+    }
+    match before.attr.file_type {
+        FileType::File => {
+            if before.attr.size != after.attr.size {
+                return Ok(true);
+            }
+            let is_untouched = |before: &Attr, after: &Attr| before.ino == after.ino && before.ctime == after.ctime;
+            if is_untouched(&before.attr, &after.attr) {
+                return Ok(false);
+            }
+            files_differ(before, after)
+        }
+        FileType::Symlink => {
+            Ok(before.node.fs().read_link(before.node.node())? != after.node.fs().read_link(after.node.node())?)
+        }
+        FileType::Char | FileType::Block => Ok(before.attr.rdev != after.attr.rdev),
+        FileType::Dir | FileType::Fifo | FileType::Socket | FileType::Whiteout => Ok(false),
+    }
+}
+
+fn files_differ(before: &Side, after: &Side) -> Result<bool> {
+    let (mut one, mut other) = (alloc::vec![0; CHUNK_LEN], alloc::vec![0; CHUNK_LEN]);
+    let mut offset: u64 = 0;
+    loop {
+        let count = before.node.fs().read_at(before.node.node(), offset, &mut one)?;
+        let other_count = after.node.fs().read_at(after.node.node(), offset, &mut other)?;
+        if one.get(..count) != other.get(..other_count) {
+            return Ok(true);
+        }
+        if count == 0 {
+            return Ok(false);
+        }
+        offset = offset.saturating_add(to_u64(count));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attr::SetAttr;
+    use crate::backend::mem::MemFs;
+    use crate::compose::Overlay;
+    use crate::namespace::{Follow, Namespace};
+
+    fn shown(before: &Arc<dyn FileSystem>, after: &Arc<dyn FileSystem>) -> Vec<String> {
+        let mut lines = Vec::new();
+        diff(before, after, |change| {
+            let sign = match (&change.before, &change.after) {
+                (None, _) => '+',
+                (_, None) => '-',
+                _ => '~',
+            };
+            let content = if change.content { "" } else { " attributes" };
+            lines.push(format!("{sign}{}{content}", String::from_utf8_lossy(&change.path)));
+            Ok(())
+        })
+        .unwrap();
+        lines
+    }
+
+    fn image() -> Arc<dyn FileSystem> {
+        let fs: Arc<dyn FileSystem> = Arc::new(MemFs::new());
+        let ns = Namespace::new(Arc::clone(&fs));
+        for dir in ["/etc", "/share/deep"] {
+            ns.create_dir_all(dir).unwrap();
+        }
+        for file in ["/etc/motd", "/etc/passwd", "/share/doc", "/share/deep/file"] {
+            ns.write(file, "as it was\n").unwrap();
+        }
+        ns.symlink("motd", "/etc/link").unwrap();
+        fs
+    }
+
+    #[test]
+    fn a_view_differs_in_what_was_done_to_it() {
+        let image = image();
+        let view: Arc<dyn FileSystem> =
+            Arc::new(Overlay::with_upper(vec![Arc::clone(&image)], Arc::new(MemFs::new())).unwrap());
+        assert_eq!(shown(&image, &view), [""; 0]);
+
+        let ns = Namespace::new(Arc::clone(&view));
+        ns.write("/etc/motd", "as it IS.\n").unwrap();
+        // Written, but with what it held.
+        ns.write("/etc/passwd", "as it was\n").unwrap();
+        ns.rename("/share", "/moved").unwrap();
+        ns.remove_file("/etc/link").unwrap();
+        ns.symlink("passwd", "/etc/link").unwrap();
+        ns.create_dir("/etc/new").unwrap();
+        ns.set_attr("/etc", Follow::Yes, &SetAttr { mode: Some(0o700), ..SetAttr::default() }).unwrap();
+        let expected = [
+            "~/etc attributes",
+            "~/etc/link",
+            "~/etc/motd",
+            "+/etc/new",
+            "+/moved",
+            "+/moved/deep",
+            "+/moved/deep/file",
+            "+/moved/doc",
+            "-/share",
+            "-/share/deep",
+            "-/share/deep/file",
+            "-/share/doc",
+        ];
+        assert_eq!(shown(&image, &view), expected);
+    }
+
+    #[test]
+    fn a_file_in_place_of_a_directory_hides_what_was_below() {
+        let image = image();
+        let view: Arc<dyn FileSystem> =
+            Arc::new(Overlay::with_upper(vec![Arc::clone(&image)], Arc::new(MemFs::new())).unwrap());
+        let ns = Namespace::new(Arc::clone(&view));
+        ns.remove_dir_all("/share").unwrap();
+        ns.write("/share", "now a file").unwrap();
+        assert_eq!(shown(&image, &view), ["~/share", "-/share/deep", "-/share/deep/file", "-/share/doc"]);
+    }
+}

@@ -15,13 +15,18 @@ use mountless::backend::mem::MemOptions;
 use mountless::compose::fault::{Fault, Faults};
 use mountless::compose::trace::{TraceFormat, Tracer};
 use mountless::errno::Errno;
+use mountless::fs::FileSystem;
 use mountless::name::escape;
 use mountless::namespace::{Follow, MountOptions, Namespace};
 use mountless::open::{Format, ImageRef, open, split_path};
 use mountless::size::Size;
 use mountless::source::{MmapSource, Source as _};
+use mountless::transfer::diff::DiffOptions;
+use mountless::transfer::find_moves;
 use mountless_wasi::run::{Cache, Deterministic, Invoked, Outcome, Output, RunError, RunOptions, Runner, Stdin};
 
+use super::diff::{self, Show};
+use super::pack::How;
 use crate::failure::{Failure, Result, plainly};
 use crate::image::{OpenArgs, patiently, unreadable};
 use crate::output;
@@ -100,6 +105,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = TraceAs::Text, requires = "trace")]
     trace_format: TraceAs,
 
+    /// Writes the whole tree as it is when the program has ended into an image, in the format that the name ends with,
+    /// for example out.cpio.zst; not if it trapped or its time was up
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+
+    /// Tells on standard error what the program changed, as `mountless diff` does
+    #[arg(long)]
+    diff: bool,
+
     /// Compiles the program anew, and does not keep the result in the user's cache directory
     #[arg(long)]
     no_cache: bool,
@@ -154,7 +168,11 @@ pub(crate) fn run(args: Args) -> Result {
 
 fn start(args: Args) -> Result {
     let deterministic = args.deterministic.map(Deterministic::new);
-    let namespace = assemble(&args, deterministic.as_ref())?;
+    if let Some(path) = &args.save {
+        // Before anything runs for nothing.
+        How::default().target(path, None)?;
+    }
+    let (namespace, trees) = assemble(&args, deterministic.as_ref())?;
     let mut words = args.command.into_iter();
     // OK: clap wants at least one.
     let program = words.next().unwrap_or_default();
@@ -199,6 +217,12 @@ fn start(args: Args) -> Result {
             }
         },
     };
+    if args.diff {
+        tell_changes(&trees)?;
+    }
+    if let (Some(path), Outcome::Exited(_)) = (&args.save, &outcome) {
+        How::default().write(&trees.after, path, None, None)?;
+    }
     Ok(match outcome {
         // A host has 8 bits for it.
         Outcome::Exited(code) => ExitCode::from(code.to_le_bytes()[0]),
@@ -219,8 +243,24 @@ fn start(args: Args) -> Result {
     })
 }
 
+/// The images as they are, and with what the program does to them.
+struct Trees {
+    before: Arc<dyn FileSystem>,
+    after: Arc<dyn FileSystem>,
+}
+
+/// Says on stderr what the program changed.
+fn tell_changes(trees: &Trees) -> Result<()> {
+    let options = DiffOptions { xattrs: true, ..DiffOptions::VIEW };
+    let changes = diff::changes(&trees.before, &trees.after, options).map_err(|error| unreadable(&error))?;
+    let moves = find_moves(&changes).map_err(|error| unreadable(&error))?;
+    let show = Show::Text { colour: output::colour(&io::stderr()) };
+    diff::print(&mut io::stderr().lock(), &changes, &moves, options, show)?;
+    Ok(())
+}
+
 /// The stack with its memory, watched if asked for, and the volumes on it.
-fn assemble(args: &Args, deterministic: Option<&Deterministic>) -> Result<Namespace> {
+fn assemble(args: &Args, deterministic: Option<&Deterministic>) -> Result<(Namespace, Trees)> {
     let options = args.open.options();
     let shown = args.images.iter().map(|image| image.to_string_lossy()).collect::<Vec<_>>().join(", ");
     let stack = patiently("opening", &shown, || Stack::open_with(&args.images, &options))
@@ -233,6 +273,12 @@ fn assemble(args: &Args, deterministic: Option<&Deterministic>) -> Result<Namesp
         upper = upper.clock(deterministic.clock());
     }
     let mut tree = stack.with_upper(Arc::new(upper.build())).map_err(|error| unreadable(&error))?;
+    let before = match stack.read_only() {
+        Ok(before) => before,
+        // No image at all.
+        Err(_) => Arc::new(MemOptions::new().build()),
+    };
+    let trees = Trees { before, after: Arc::clone(&tree) };
     if !args.faults.is_empty() {
         tree = Arc::new(Faults::new(args.faults.iter().cloned()).over(tree));
     }
@@ -243,7 +289,7 @@ fn assemble(args: &Args, deterministic: Option<&Deterministic>) -> Result<Namesp
     for volume in &args.volumes {
         mount(&namespace, volume, args.open)?;
     }
-    Ok(namespace)
+    Ok((namespace, trees))
 }
 
 /// Writes to `path` from now on.

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod broken;
+mod extract;
 mod inspect;
+mod pack;
 mod run;
 mod sandbox;
 mod volumes;

@@ -5,9 +5,11 @@
 
 mod broken;
 mod crash;
+mod extract;
 mod inject;
 mod inspect;
 mod mounts;
+mod pack;
 mod run;
 mod sandbox;
 mod test;

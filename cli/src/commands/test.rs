@@ -215,11 +215,12 @@ fn write_reports(args: &Args, report: &RunReport, mistakes: &[Diagnostic]) -> Re
             .and_then(|()| std::fs::write(path, content))
             .map_err(|error| Failure::new(EXIT_FAILED, format!("cannot write report: {}: {error}", path.display())))
     };
+    let whole = report.with_mistakes(mistakes);
     if let Some(path) = &args.junit {
-        write(path, &report::junit(report)?)?;
+        write(path, &report::junit(&whole)?)?;
     }
     if let Some(path) = &args.html {
-        write(path, report::html(report).as_bytes())?;
+        write(path, report::html(&whole).as_bytes())?;
     }
     if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
         let mut out = output::stdout();

@@ -23,8 +23,9 @@ pub(crate) struct StackArgs {
     #[arg(short, long = "image", value_name = "IMAGE")]
     images: Vec<OsString>,
 
-    /// Where changes go: a TFS image, to whose log they are appended, or `mem:` for memory, the default. Above other
-    /// images its directory `upper` holds the changes, else the image itself is changed
+    /// Where changes go: a directory, as Linux's overlayfs keeps them; a TFS image, to whose log they are appended; or
+    /// `mem:` for memory, the default. Above other images its directory `upper` holds the changes, else it is changed
+    /// itself
     #[arg(long, value_name = "IMAGE")]
     upper: Option<OsString>,
 
@@ -76,7 +77,7 @@ impl StackArgs {
 fn unchangeable(error: &Error) -> Failure {
     let next = match error.errno() {
         Errno::Busy => "unmount it, or end the program that has it open",
-        Errno::NotSupported => "--upper takes a TFS image, or `mem:` for memory",
+        Errno::NotSupported => "--upper takes a directory, a TFS image, or `mem:` for memory",
         _ => return unreadable(error),
     };
     Failure::new(EXIT_UNREADABLE, format!("cannot change image: {error}")).next(next)

@@ -2,18 +2,22 @@
 
 use alloc::format;
 use alloc::sync::Arc;
+use std::path::Path;
 
 use super::{Format, ImageRef, Location, OpenOptions, detect_format, tfs_part, with_image};
 use crate::backend::mem::MemFs;
 use crate::backend::tfs::{TfsOptions, TfsVolume};
 use crate::clock::SystemClock;
+#[cfg(all(feature = "host", target_os = "linux"))]
+use crate::compose::LinuxUpper;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::fs::FileSystem;
 use crate::source::{FileSource, Source};
 
-/// Opens an image to be changed in place: a TFS, whose changes are appended to its log, or `mem:`, a new and empty tree
-/// in memory. By itself it is a writable tree; [`Stack::with_upper`](crate::Stack::with_upper) puts it above others.
+/// Opens an image to be changed in place: a TFS, whose changes are appended to its log; a host directory, in the form of
+/// [`LinuxUpper`]; or `mem:`, a new and empty tree in memory. By itself it is a writable tree;
+/// [`Stack::with_upper`](crate::Stack::with_upper) puts it above others, in its directory `upper`.
 ///
 /// # Errors
 /// `EBUSY` if somebody else has it open for writing; `ENOTSUP` for every other format, and for a TFS with parts that
@@ -30,8 +34,8 @@ fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<Arc<dyn 
         }
         (Location::Path(path), _) => path,
     };
-    if path.is_dir() {
-        return Err(no_upper(Format::Dir));
+    if path.is_dir() || reference.format == Some(Format::Dir) {
+        return open_dir(path);
     }
     let storage = Arc::new(FileSource::open_exclusive(path)?);
     let source: Arc<dyn Source> = Arc::clone(&storage) as Arc<dyn Source>;
@@ -43,6 +47,18 @@ fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<Arc<dyn 
         }
         other => Err(no_upper(other)),
     }
+}
+
+/// In Linux's form, so that its overlayfs can go on with the directory, and this with one of its own.
+#[cfg(all(feature = "host", target_os = "linux"))]
+fn open_dir(path: &Path) -> Result<Arc<dyn FileSystem>> {
+    let fs = Arc::new(crate::backend::host::HostFs::open(path)?);
+    Ok(Arc::new(LinuxUpper::new(fs, rustix::process::geteuid().is_root())?))
+}
+
+#[cfg(not(all(feature = "host", target_os = "linux")))]
+fn open_dir(_path: &Path) -> Result<Arc<dyn FileSystem>> {
+    Err(no_upper(Format::Dir))
 }
 
 fn no_upper(format: Format) -> Error {

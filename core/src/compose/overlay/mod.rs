@@ -206,7 +206,7 @@ impl Upper {
         if let (true, Some(lower)) = (made, lower_root) {
             let to = fs.writable()?;
             copy_xattrs(lower, to, tree.node())?;
-            to.set_attr(tree.node(), &copied_attributes(&lower.fs().attr(lower.node())?))?;
+            copy_attributes(to, tree.node(), &copied_attributes(&lower.fs().attr(lower.node())?))?;
         }
         Ok((Self { fs, work, serial: AtomicU64::new(0) }, tree))
     }
@@ -246,6 +246,17 @@ fn copied_attributes(attr: &Attr) -> SetAttr {
         ctime: Some(attr.ctime),
         opaque: None,
     }
+}
+
+/// Sets what can be set: a host has its own mind about times of change, and about the modes of links.
+fn copy_attributes(to: &dyn WritableFileSystem, node: NodeId, changes: &SetAttr) -> Result<()> {
+    let set = |changes: &SetAttr| to.set_attr(node, changes).map(drop);
+    let without_ctime = SetAttr { ctime: None, ..*changes };
+    [*changes, without_ctime, SetAttr { mode: None, ..without_ctime }]
+        .iter()
+        .map(set)
+        .find(|set| !matches!(set, Err(error) if *error == Errno::NotSupported))
+        .unwrap_or_else(|| Err(Errno::NotSupported.into()))
 }
 
 impl FileSystem for Overlay {

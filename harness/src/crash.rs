@@ -18,6 +18,7 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use crate::case::{Case, Crash, CrashAt};
 use crate::check::{Mismatch, ended, excerpt, shown};
 use crate::engine::{CannotRun, Engine, Guest, Ran, Streams, Variation, over};
+use crate::trap::readable;
 use crate::tree::tree_diff;
 
 /// Changes that are shown before a cut.
@@ -351,7 +352,7 @@ fn verified(
         let words: Vec<String> = std::iter::once(name).chain(args).collect();
         let mut text = format!("{} ended with {}", words.join(" "), ended(&outcome));
         if let Outcome::Trapped(message) = &outcome {
-            let _ = write!(text, "\n{message}");
+            let _ = write!(text, "\n{}", readable(message));
         }
         for bytes in [streams.stdout.contents(), streams.stderr.contents()] {
             let said = shown(&bytes);

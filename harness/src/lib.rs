@@ -30,6 +30,7 @@ pub mod report;
 mod run;
 mod rust_api;
 mod snapshot;
+mod trap;
 mod tree;
 
 pub use self::case::{Case, CaseId, Limits};

@@ -7,6 +7,7 @@ use mountless_wasi::run::{Cache, Outcome};
 use crate::case::{Case, FileExpect, TextExpect};
 use crate::check::{Mismatch, check_file, check_text, ended, excerpt, shown};
 use crate::engine::{CannotRun, Engine, Ran};
+use crate::trap::readable;
 use crate::tree::tree_diff;
 
 /// The engine of all cases of this process that are run by [`Case::run`].
@@ -46,7 +47,7 @@ impl Ran {
         if self.outcome == Outcome::Exited(code) {
             return self;
         }
-        let detail = if let Outcome::Trapped(message) = &self.outcome { message.clone() } else { String::new() };
+        let detail = if let Outcome::Trapped(message) = &self.outcome { readable(message) } else { String::new() };
         let what = format!("expected exit code {code}, found {}", ended(&self.outcome));
         self.assert(&[Mismatch { what, detail }])
     }

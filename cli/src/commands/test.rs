@@ -258,7 +258,8 @@ fn no_cases(args: &Args, all: usize, left_out: &[PathBuf]) -> Failure {
         let failure = Failure::new(EXIT_NO_CASES, format!("no case to run: none of {all} is selected"));
         return failure.next("--list shows the cases; `mountless test --help` how filters are written");
     }
-    let failure = Failure::new(EXIT_NO_CASES, format!("no case to run: nothing found in {}", paths.join(", ")));
+    let places = if paths == ["."] { "the current directory".to_owned() } else { paths.join(", ") };
+    let failure = Failure::new(EXIT_NO_CASES, format!("no case to run: nothing found in {places}"));
     match left_out.first() {
         Some(path) => failure.next(format!("{} has neither `program` nor `[[case]]`", path.display())),
         None => failure.next("`mountless test --help` shows a first case"),

@@ -10,8 +10,9 @@ use alloc::vec::Vec;
 
 use crate::attr::{Attr, FileType};
 use crate::checked::to_u64;
+use crate::errno::Errno;
 use crate::error::Result;
-use crate::fs::{FileSystem, FileSystemExt, NodeRef};
+use crate::fs::{Extent, FileSystem, FileSystemExt, NodeRef};
 use crate::name::Name;
 
 /// Bytes compared at a time.
@@ -148,6 +149,11 @@ fn files_differ(before: &Side, after: &Side) -> Result<bool> {
     let (mut one, mut other) = (alloc::vec![0; CHUNK_LEN], alloc::vec![0; CHUNK_LEN]);
     let mut offset: u64 = 0;
     loop {
+        // Sparse files may be of any size.
+        if let (Some(one), Some(other)) = (hole_end(before, offset)?, hole_end(after, offset)?) {
+            offset = one.min(other);
+            continue;
+        }
         let count = before.node.fs().read_at(before.node.node(), offset, &mut one)?;
         let other_count = after.node.fs().read_at(after.node.node(), offset, &mut other)?;
         if one.get(..count) != other.get(..other_count) {
@@ -157,6 +163,17 @@ fn files_differ(before: &Side, after: &Side) -> Result<bool> {
             return Ok(false);
         }
         offset = offset.saturating_add(to_u64(count));
+    }
+}
+
+/// Where a hole ends that `offset` is in.
+fn hole_end(side: &Side, offset: u64) -> Result<Option<u64>> {
+    match side.node.fs().extent_at(side.node.node(), offset) {
+        Ok(Extent::Hole { end }) if end > offset => Ok(Some(end)),
+        Ok(_) => Ok(None),
+        // The end of the file.
+        Err(error) if error == Errno::NoSuchDevice => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -228,6 +245,25 @@ mod tests {
             "-/share/doc",
         ];
         assert_eq!(shown(&image, &view), expected);
+    }
+
+    #[test]
+    fn sparse_files_are_compared_where_there_is_something() {
+        let fs = image();
+        let ns = Namespace::new(Arc::clone(&fs));
+        let sparse = ns.open("/sparse", &crate::namespace::OpenHow::WRITE).unwrap();
+        sparse.write_at(1 << 41, b"end").unwrap();
+        let view: Arc<dyn FileSystem> =
+            Arc::new(Overlay::with_upper(vec![Arc::clone(&fs)], Arc::new(MemFs::new())).unwrap());
+        let of_view = Namespace::new(Arc::clone(&view));
+        let write = |at: u64, bytes: &[u8]| {
+            let how = crate::namespace::OpenHow { write: true, ..crate::namespace::OpenHow::READ };
+            of_view.open("/sparse", &how).unwrap().write_at(at, bytes).unwrap();
+        };
+        write(1 << 41, b"end");
+        assert_eq!(shown(&fs, &view), [""; 0]);
+        write(1 << 40, b"x");
+        assert_eq!(shown(&fs, &view), ["~/sparse"]);
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub fn dir() -> PathBuf {
 pub fn fetch() -> Result {
     install_missing()?;
     if has_rust_target().is_err() {
-        run_quiet(Command::new("rustup").args(["target", "add", RUST_TARGET]))?;
+        run_quiet(Command::new("rustup").args(["target", "add", RUST_TARGET]))
+            .map_err(|error| format!("Rust's library for {RUST_TARGET} cannot be installed: {error}"))?;
     }
     for source in fs::read_dir(sources())? {
         let source = source?.path();

@@ -33,7 +33,7 @@ mod snapshot;
 mod trap;
 mod tree;
 
-pub use self::case::{Case, CaseId, Limits};
+pub use self::case::{Case, CaseId, CrashAt, Limits};
 pub use self::check::Mismatch;
 pub use self::diagnostic::Diagnostic;
 pub use self::discover::{Discovered, discover, discover_from};

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mountless_wasi::run::{Cache, Outcome};
 
 use crate::case::{Case, FileExpect, TextExpect};
+use crate::crash;
 use crate::check::{Mismatch, check_file, check_text, ended, excerpt, shown};
 use crate::engine::{CannotRun, Engine, Ran};
 use crate::trap::readable;
@@ -28,6 +29,24 @@ impl Case {
     /// If it cannot be run: an image or the program is missing or broken.
     pub fn run(&self) -> Result<Ran, CannotRun> {
         engine()?.run(self)
+    }
+
+    /// Runs the program, and checks what the disk may hold after each of the case's
+    /// [`power_cuts`](Self::power_cuts). How many states that were; panics if one is wrong, and if there are no cuts.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    #[track_caller]
+    #[expect(clippy::panic, reason = "assertions panic; that is how a test in Rust fails")]
+    pub fn assert_survives_power_cuts(&self) -> Result<usize, CannotRun> {
+        let Some(crash) = &self.crash else { panic!("the case has no power cuts") };
+        let engine = engine()?;
+        let (ran, recording) = crash::record(&engine, self)?;
+        let explored = crash::explore(&engine, self, crash, (&ran, &recording), 1)?;
+        match explored.failure {
+            None => Ok(explored.states),
+            Some(Mismatch { what, detail }) => panic!("{what}\n{detail}"),
+        }
     }
 }
 

@@ -41,6 +41,7 @@ Examples:
   mountless test tests/cases --filter 'tag(slow) and not test(network)'
   mountless test --partition hash:1/3 --junit junit.xml --retries 2
   mountless test --update                            take what comes out as the new snapshots
+  mountless test --inject all                        let each call on the file system fail once
 
 Filters: a word of the name; test(), group() and tag() with TEXT, =EXACT, ~PART, /REGEX/ or #GLOB in the parentheses;
 not, and, or. Snapshots: `cargo insta review` works on them; nothing is written where CI is set.

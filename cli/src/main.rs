@@ -4,10 +4,12 @@
 //! else to stderr; one [`Failure`](failure::Failure) carries what went wrong and the exit code.
 
 mod commands;
+mod edits;
 mod failure;
 mod image;
 mod json;
 mod output;
+mod progress;
 mod record;
 #[cfg(target_os = "linux")]
 mod sandbox;
@@ -64,6 +66,23 @@ enum Command {
     #[cfg(target_os = "linux")]
     #[command(name = commands::exec::Inside::NAME, hide = true)]
     ExecInside(commands::exec::Inside),
+    Pack(commands::pack::Args),
+    Convert(commands::convert::Args),
+    Extract(commands::extract::Args),
+    Check(commands::check::Args),
+    Log(commands::log::Args),
+    Klog(commands::klog::Args),
+    Mtree(commands::mtree::Args),
+    Diff(commands::diff::Args),
+    Du(commands::du::Args),
+    Cp(commands::cp::Args),
+    Mv(commands::mv::Args),
+    Rm(commands::rm::Args),
+    Mkdir(commands::mkdir::Args),
+    Ln(commands::ln::Args),
+    Chmod(commands::chmod::Args),
+    Touch(commands::touch::Args),
+    Write(commands::write::Args),
 }
 
 fn main() -> ExitCode {
@@ -90,6 +109,23 @@ fn main() -> ExitCode {
         Command::Stat(args) => commands::stat::run(&args),
         Command::Find(args) => commands::find::run(&args),
         Command::Info(args) => commands::info::run(&args),
+        Command::Pack(args) => commands::pack::run(&args),
+        Command::Convert(args) => commands::convert::run(&args),
+        Command::Extract(args) => commands::extract::run(&args),
+        Command::Check(args) => commands::check::run(&args),
+        Command::Log(args) => commands::log::run(&args),
+        Command::Klog(args) => commands::klog::run(&args),
+        Command::Mtree(args) => commands::mtree::run(&args),
+        Command::Diff(args) => commands::diff::run(&args),
+        Command::Du(args) => commands::du::run(&args),
+        Command::Cp(args) => commands::cp::run(&args),
+        Command::Mv(args) => commands::mv::run(&args),
+        Command::Rm(args) => commands::rm::run(&args),
+        Command::Mkdir(args) => commands::mkdir::run(&args),
+        Command::Ln(args) => commands::ln::run(&args),
+        Command::Chmod(args) => commands::chmod::run(&args),
+        Command::Touch(args) => commands::touch::run(&args),
+        Command::Write(args) => commands::write::run(&args),
     };
     done.unwrap_or_else(|failure| failure.report())
 }

@@ -27,6 +27,12 @@ pub(crate) fn complain(message: &str, next: Option<&str>) {
     let _ = write!(io::stderr(), "{style}mountless:{style:#} {message}\n{next}");
 }
 
+/// Says on stderr what is worth knowing, though nothing went wrong.
+pub(crate) fn note(message: &str) {
+    let style = style_if(colour(&io::stderr()), AnsiColor::Yellow.on_default());
+    eprintln!("{style}note:{style:#} {message}");
+}
+
 /// The style of a name of this kind.
 pub(crate) fn of_type(colour: bool, file_type: FileType) -> Style {
     let style = match file_type {
@@ -35,6 +41,17 @@ pub(crate) fn of_type(colour: bool, file_type: FileType) -> Style {
         FileType::Symlink => AnsiColor::Cyan.on_default(),
         FileType::Whiteout => AnsiColor::Red.on_default(),
         FileType::Char | FileType::Block | FileType::Fifo | FileType::Socket => AnsiColor::Yellow.on_default(),
+    };
+    style_if(colour, style)
+}
+
+/// The style of a difference.
+pub(crate) fn of_change(colour: bool, letter: char) -> Style {
+    let style = match letter {
+        'A' => AnsiColor::Green.on_default(),
+        'D' => AnsiColor::Red.on_default(),
+        'R' => AnsiColor::Cyan.on_default(),
+        _ => AnsiColor::Yellow.on_default(),
     };
     style_if(colour, style)
 }

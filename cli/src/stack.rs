@@ -51,7 +51,14 @@ impl StackArgs {
 
     /// The merged tree, writable; changes go to the upper layer, which is `memory` unless another one is named.
     pub(crate) fn tree(&self, memory: MemOptions) -> Result<Arc<dyn FileSystem>> {
+        Ok(self.trees(memory)?.after)
+    }
+
+    /// The same, and the tree without that layer.
+    pub(crate) fn trees(&self, memory: MemOptions) -> Result<Trees> {
         let options = self.open.options();
+        let stack = patiently("opening", &self.name(), || Stack::open_with(&self.images, &options));
+        let stack = stack.map_err(|error| unreadable(&error))?;
         let upper = match &self.upper {
             None => Arc::new(memory.build()),
             Some(reference) => {
@@ -59,18 +66,25 @@ impl StackArgs {
                 patiently("opening", &reference.to_string_lossy(), open).map_err(|error| unchangeable(&error))?
             }
         };
-        // Without anything below there is nothing to merge, and changes need no marks for what they hide.
-        if self.images.is_empty() && self.upper.is_some() {
-            return Ok(upper);
+        if self.images.is_empty() {
+            let before = Arc::new(MemOptions::new().build());
+            // Without anything below there is nothing to merge, and changes need no marks for what they hide.
+            return Ok(Trees { before, after: upper });
         }
-        let open = || Stack::open_with(&self.images, &options)?.with_upper(upper);
-        patiently("opening", &self.name(), open).map_err(|error| unreadable(&error))
+        let merged = stack.read_only().and_then(|before| Ok(Trees { before, after: stack.with_upper(upper)? }));
+        merged.map_err(|error| unreadable(&error))
     }
 
     /// Puts the volumes on the tree.
     pub(crate) fn mount_volumes(&self, namespace: &Namespace) -> Result<()> {
         self.volumes.iter().try_for_each(|volume| mount(namespace, volume, self.open))
     }
+}
+
+/// A stack without its upper layer, and with it.
+pub(crate) struct Trees {
+    pub(crate) before: Arc<dyn FileSystem>,
+    pub(crate) after: Arc<dyn FileSystem>,
 }
 
 /// Why an image cannot be changed in place, and what to do about it.

@@ -3,6 +3,7 @@
 mod facts;
 #[cfg(feature = "oci")]
 mod oci;
+mod stored;
 mod upper;
 
 use alloc::borrow::ToOwned;
@@ -16,10 +17,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 pub use self::facts::{Fact, FactValue, ImageFacts, LayerFacts};
+pub(crate) use self::stored::open_stored;
+pub use self::stored::{format_of, stored_bytes, tfs_part};
 pub use self::upper::open_upper;
+pub(crate) use self::upper::open_volume;
 use crate::attr::Defaults;
 use crate::backend::archive::{ArchiveFs, ArchiveOptions, ArchiveReport, LimitExceeded, Unpack, unpacked_head};
-use crate::backend::tfs::{Part, TfsFs, TfsOptions};
+use crate::backend::tfs::{TfsFs, TfsOptions};
 use crate::checked::to_u64;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
@@ -261,7 +265,7 @@ pub struct UnknownFormat {
 /// formats not read yet; what the format's backend answers, for example as
 /// [`ArchiveFs::open_cpio`]. All carry an [`OpenError`] that names the image.
 pub fn open(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedImage> {
-    open_location(reference, options).map_err(|error| with_image(error, reference))
+    open_location(reference, options).map_err(|error| at_image(error, reference))
 }
 
 /// Opens an image whose bytes are at hand.
@@ -298,10 +302,7 @@ fn open_selected(
 fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedImage> {
     let path = match (&reference.location, reference.format) {
         (_, Some(format @ (Format::Mem | Format::P9))) => return Err(not_yet(format).into()),
-        (Location::Stdin, Some(format)) if !format.is_stream() => {
-            let sentence = format!("{format} cannot be read from standard input, give a file");
-            return Err(Error::new(Errno::IllegalSeek, sentence));
-        }
+        (Location::Stdin, Some(format)) if !format.is_stream() => return Err(no_stream(format)),
         (Location::Stdin, format) => {
             let source = read_stream(std::io::stdin().lock(), options)?;
             return open_selected(source, format, reference.select.as_deref(), options);
@@ -324,6 +325,10 @@ fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedIm
             open_selected(source, format, reference.select.as_deref(), options)
         }
     }
+}
+
+fn no_stream(format: Format) -> Error {
+    Error::new(Errno::IllegalSeek, format!("{format} cannot be read from standard input, give a file"))
 }
 
 /// The one place where host directories come in.
@@ -389,18 +394,6 @@ fn open_tfs(source: Arc<dyn Source>, select: Option<&OsStr>, options: &OpenOptio
     let (fs, report) = TfsFs::open(source, &options)?;
     let facts = ImageFacts { tfs: Some(report), ..ImageFacts::new(Format::Tfs, stored_len) };
     Ok(OpenedImage { fs: Arc::new(fs), facts })
-}
-
-fn tfs_part(select: Option<&OsStr>) -> Result<Option<Part>> {
-    match select.map(OsStr::as_bytes) {
-        None => Ok(None),
-        Some(b"root") => Ok(Some(Part::Root)),
-        Some(b"boot") => Ok(Some(Part::Boot)),
-        Some(other) => {
-            let sentence = format!("a Nanos disk has #boot and #root, not #{}", escape(other));
-            Err(Error::new(Errno::Invalid, sentence))
-        }
-    }
 }
 
 /// The answer where a format has no parts to select.
@@ -510,7 +503,7 @@ fn first_nonzero(source: &dyn Source) -> Result<Option<u64>> {
     Ok(None)
 }
 
-fn with_image(error: Error, reference: &ImageRef) -> Error {
+pub(crate) fn at_image(error: Error, reference: &ImageRef) -> Error {
     Error::new(error.errno(), OpenError { image: reference.to_string(), error })
 }
 

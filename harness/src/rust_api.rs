@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use mountless_wasi::run::{Cache, Outcome};
 
 use crate::case::{Case, FileExpect, TextExpect};
-use crate::crash;
 use crate::check::{Mismatch, check_file, check_text, ended, excerpt, shown};
+use crate::crash;
 use crate::engine::{CannotRun, Engine, Ran};
 use crate::trap::readable;
 use crate::tree::tree_diff;

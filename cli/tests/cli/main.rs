@@ -6,9 +6,11 @@
 mod broken;
 mod cargo;
 mod crash;
+mod extract;
 mod inject;
 mod inspect;
 mod mounts;
+mod pack;
 mod run;
 mod sandbox;
 mod test;

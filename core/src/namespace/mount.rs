@@ -37,6 +37,10 @@ impl Mount {
         &*self.fs
     }
 
+    pub(super) fn shared_fs(&self) -> Arc<dyn FileSystem> {
+        Arc::clone(&self.fs)
+    }
+
     /// The writing half.
     ///
     /// # Errors

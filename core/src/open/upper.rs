@@ -2,12 +2,13 @@
 
 use alloc::format;
 use alloc::sync::Arc;
+use std::fs::File;
 use std::path::Path;
 
-use super::{Format, ImageRef, Location, OpenOptions, detect_format, tfs_part, with_image};
+use super::{Format, ImageRef, Location, OpenOptions, at_image, detect_format, from_io, tfs_part};
 use crate::backend::mem::MemFs;
 use crate::backend::tfs::{TfsOptions, TfsVolume};
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 #[cfg(all(feature = "host", target_os = "linux"))]
 use crate::compose::LinuxUpper;
 use crate::errno::Errno;
@@ -23,7 +24,7 @@ use crate::source::{FileSource, Source};
 /// `EBUSY` if somebody else has it open for writing; `ENOTSUP` for every other format, and for a TFS with parts that
 /// cannot be written to, see [`TfsVolume::open`]; the rest as [`open`](super::open).
 pub fn open_upper(reference: &ImageRef, options: &OpenOptions) -> Result<Arc<dyn FileSystem>> {
-    open_location(reference, options).map_err(|error| with_image(error, reference))
+    open_location(reference, options).map_err(|error| at_image(error, reference))
 }
 
 fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<Arc<dyn FileSystem>> {
@@ -37,16 +38,29 @@ fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<Arc<dyn 
     if path.is_dir() || reference.format == Some(Format::Dir) {
         return open_dir(path);
     }
-    let storage = Arc::new(FileSource::open_exclusive(path)?);
-    let source: Arc<dyn Source> = Arc::clone(&storage) as Arc<dyn Source>;
-    match reference.format.map_or_else(|| detect_format(&source), Ok)? {
-        Format::Tfs => {
-            let part = tfs_part(reference.select.as_deref())?;
-            let options = TfsOptions { part, defaults: options.defaults, ..TfsOptions::default() };
-            Ok(Arc::new(TfsVolume::open(storage, &options, Arc::new(SystemClock))?))
-        }
+    match reference.format.map_or_else(|| detect_format(&open_file(path)?), Ok)? {
+        Format::Tfs => Ok(Arc::new(open_volume(reference, path, options, Arc::new(SystemClock))?)),
         other => Err(no_upper(other)),
     }
+}
+
+fn open_file(path: &Path) -> Result<Arc<dyn Source>> {
+    Ok(Arc::new(FileSource::new(File::open(path).map_err(from_io)?)?))
+}
+
+/// Opens the TFS that `reference` selects in the file at `path` for writing.
+///
+/// # Errors
+/// As [`open_upper`].
+pub(crate) fn open_volume(
+    reference: &ImageRef,
+    path: &Path,
+    options: &OpenOptions,
+    clock: Arc<dyn Clock>,
+) -> Result<TfsVolume> {
+    let part = tfs_part(reference.select.as_deref())?;
+    let storage = Arc::new(FileSource::open_exclusive(path)?);
+    TfsVolume::open(storage, &TfsOptions { part, recover: false, defaults: options.defaults }, clock)
 }
 
 /// In Linux's form, so that its overlayfs can go on with the directory, and this with one of its own.

@@ -8,15 +8,15 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use crate::attr::{Attr, FileType};
 use crate::checked::to_u64;
 use crate::errno::Errno;
 use crate::error::Result;
 use crate::fs::{Extent, FileSystem, FileSystemExt, NodeRef};
+use crate::limits::READ_SHARED_MAX;
 use crate::name::Name;
-
-/// Bytes compared at a time.
-const CHUNK_LEN: usize = 64 << 10;
 
 /// A path at which two trees differ.
 #[derive(Debug)]
@@ -40,6 +40,32 @@ pub struct Side {
     pub attr: Attr,
 }
 
+/// What makes a difference.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DiffOptions {
+    /// One tree is a view of the other, or both are of the same: then files are the same whose number, size and change
+    /// time are. Trees that have nothing to do with one another are read.
+    pub related: bool,
+    /// Modification times are compared, too: seconds, and fractions where both sides have one.
+    pub times: bool,
+    /// Extended attributes are compared, too.
+    pub xattrs: bool,
+}
+
+impl DiffOptions {
+    /// For a view of an image and the image: content, type, mode and owner.
+    pub const VIEW: Self = Self { related: true, times: false, xattrs: false };
+    /// For two images: everything that is recorded in both.
+    pub const IMAGES: Self = Self { related: false, times: true, xattrs: true };
+
+    /// The same, without what the format of one of the trees cannot hold.
+    #[must_use]
+    pub fn for_trees(self, before: &dyn FileSystem, after: &dyn FileSystem) -> Self {
+        let holds_xattrs = |fs: &dyn FileSystem| fs.info().kind != "cpio";
+        Self { xattrs: self.xattrs && holds_xattrs(before) && holds_xattrs(after), ..self }
+    }
+}
+
 /// Calls `visit` with each path at which `after` differs from `before`: in content, type, mode or owner. Times and link
 /// counts alone are no difference. Directories come before what is in them; of a directory that came or went, so does
 /// everything below it.
@@ -49,6 +75,19 @@ pub struct Side {
 pub fn diff(
     before: &Arc<dyn FileSystem>,
     after: &Arc<dyn FileSystem>,
+    visit: impl FnMut(Change) -> Result<()>,
+) -> Result<()> {
+    diff_with(before, after, DiffOptions::VIEW, visit)
+}
+
+/// As [`diff`], with what `options` add.
+///
+/// # Errors
+/// As [`diff`].
+pub fn diff_with(
+    before: &Arc<dyn FileSystem>,
+    after: &Arc<dyn FileSystem>,
+    options: DiffOptions,
     mut visit: impl FnMut(Change) -> Result<()>,
 ) -> Result<()> {
     let roots = (Some(NodeRef::root(Arc::clone(before))), Some(NodeRef::root(Arc::clone(after))));
@@ -60,8 +99,8 @@ pub fn diff(
             (Some(before), Some(after)) if is_same_dir(before, after) => Vec::new(),
             _ => pairs(before.as_ref(), after.as_ref())?,
         };
-        let content = content_differs(before.as_ref(), after.as_ref())?;
-        if content || attributes_differ(before.as_ref(), after.as_ref()) {
+        let content = content_differs(before.as_ref(), after.as_ref(), options)?;
+        if content || attributes_differ(before.as_ref(), after.as_ref(), options)? {
             let path = if path.is_empty() { b"/".to_vec() } else { path.clone() };
             visit(Change { path, before, after, content })?;
         }
@@ -112,16 +151,60 @@ fn pairs(before: Option<&Side>, after: Option<&Side>) -> Result<Vec<(Vec<u8>, Pa
     names.into_iter().map(pair).collect()
 }
 
-fn attributes_differ(before: Option<&Side>, after: Option<&Side>) -> bool {
-    match (before, after) {
-        (Some(Side { attr: before, .. }), Some(Side { attr: after, .. })) => {
-            (before.mode, before.uid, before.gid) != (after.mode, after.uid, after.gid)
+fn attributes_differ(before: Option<&Side>, after: Option<&Side>, options: DiffOptions) -> Result<bool> {
+    let (Some(before), Some(after)) = (before, after) else { return Ok(true) };
+    let differences = Differences::between(&before.attr, &after.attr);
+    if differences.mode || differences.owner || (options.times && differences.time) {
+        return Ok(true);
+    }
+    Ok(options.xattrs && xattrs_differ(before, after)?)
+}
+
+/// In which attributes two nodes differ, of those that both sides record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Differences {
+    /// Permission bits.
+    pub mode: bool,
+    /// User or group.
+    pub owner: bool,
+    /// Modification time.
+    pub time: bool,
+}
+
+impl Differences {
+    /// Compares.
+    #[must_use]
+    pub fn between(before: &Attr, after: &Attr) -> Self {
+        let (one, other) = (before.recorded, after.recorded);
+        let (old, new) = (before.mtime, after.mtime);
+        let has_fractions = old.nanos > 0 && new.nanos > 0;
+        Self {
+            mode: one.mode && other.mode && before.mode != after.mode,
+            owner: one.owner && other.owner && (before.uid, before.gid) != (after.uid, after.gid),
+            time: one.mtime && other.mtime && (old.secs != new.secs || (has_fractions && old.nanos != new.nanos)),
         }
-        _ => true,
     }
 }
 
-fn content_differs(before: Option<&Side>, after: Option<&Side>) -> Result<bool> {
+/// Whether extended attributes differ.
+///
+/// # Errors
+/// Those of the trees.
+pub fn xattrs_differ(before: &Side, after: &Side) -> Result<bool> {
+    let (one, other) = (before.node.fs(), after.node.fs());
+    let names = one.xattr_names(before.node.node())?;
+    if names != other.xattr_names(after.node.node())? {
+        return Ok(true);
+    }
+    for name in names {
+        if one.xattr(before.node.node(), &name)? != other.xattr(after.node.node(), &name)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn content_differs(before: Option<&Side>, after: Option<&Side>, options: DiffOptions) -> Result<bool> {
     let (Some(before), Some(after)) = (before, after) else { return Ok(true) };
     if before.attr.file_type != after.attr.file_type {
         return Ok(true);
@@ -132,7 +215,7 @@ fn content_differs(before: Option<&Side>, after: Option<&Side>) -> Result<bool> 
                 return Ok(true);
             }
             let is_untouched = |before: &Attr, after: &Attr| before.ino == after.ino && before.ctime == after.ctime;
-            if is_untouched(&before.attr, &after.attr) {
+            if options.related && is_untouched(&before.attr, &after.attr) {
                 return Ok(false);
             }
             files_differ(before, after)
@@ -146,23 +229,34 @@ fn content_differs(before: Option<&Side>, after: Option<&Side>) -> Result<bool> 
 }
 
 fn files_differ(before: &Side, after: &Side) -> Result<bool> {
-    let (mut one, mut other) = (alloc::vec![0; CHUNK_LEN], alloc::vec![0; CHUNK_LEN]);
+    let (one, other) = (before.node.fs(), after.node.fs());
     let mut offset: u64 = 0;
+    let (mut left, mut right) = (Bytes::new(), Bytes::new());
     loop {
         // Sparse files may be of any size.
-        if let (Some(one), Some(other)) = (hole_end(before, offset)?, hole_end(after, offset)?) {
+        if left.is_empty()
+            && right.is_empty()
+            && let (Some(one), Some(other)) = (hole_end(before, offset)?, hole_end(after, offset)?)
+        {
             offset = one.min(other);
             continue;
         }
-        let count = before.node.fs().read_at(before.node.node(), offset, &mut one)?;
-        let other_count = after.node.fs().read_at(after.node.node(), offset, &mut other)?;
-        if one.get(..count) != other.get(..other_count) {
+        if left.is_empty() {
+            left = one.read_shared(before.node.node(), offset, READ_SHARED_MAX)?;
+        }
+        if right.is_empty() {
+            right = other.read_shared(after.node.node(), offset, READ_SHARED_MAX)?;
+        }
+        // Runs end where extents do, which may be elsewhere on either side.
+        let len = left.len().min(right.len());
+        let (a, b) = (left.split_to(len), right.split_to(len));
+        if a != b || (len == 0 && left.len() != right.len()) {
             return Ok(true);
         }
-        if count == 0 {
+        if len == 0 {
             return Ok(false);
         }
-        offset = offset.saturating_add(to_u64(count));
+        offset = offset.saturating_add(to_u64(len));
     }
 }
 
@@ -180,8 +274,9 @@ fn hole_end(side: &Side, offset: u64) -> Result<Option<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::attr::SetAttr;
+    use crate::attr::{SetAttr, SetTime};
     use crate::backend::mem::MemFs;
+    use crate::clock::Timestamp;
     use crate::compose::Overlay;
     use crate::namespace::{Follow, Namespace};
 
@@ -264,6 +359,40 @@ mod tests {
         assert_eq!(shown(&fs, &view), [""; 0]);
         write(1 << 40, b"x");
         assert_eq!(shown(&fs, &view), ["~/sparse"]);
+    }
+
+    #[test]
+    fn images_that_are_not_related_are_read() {
+        let (one, other) = (image(), image());
+        let ns = Namespace::new(Arc::clone(&other));
+        ns.write("/etc/motd", "as it IS.\n").unwrap();
+        // As reproducible archives are: the same numbers and times.
+        let time = SetTime::At(Timestamp::from_secs(1));
+        for fs in [&one, &other] {
+            let ns = Namespace::new(Arc::clone(fs));
+            for path in [
+                "/",
+                "/etc",
+                "/etc/motd",
+                "/etc/passwd",
+                "/etc/link",
+                "/share",
+                "/share/doc",
+                "/share/deep",
+                "/share/deep/file",
+            ] {
+                let times = SetAttr { mtime: Some(time), ctime: Some(Timestamp::from_secs(1)), ..SetAttr::default() };
+                ns.set_attr(path, Follow::No, &times).unwrap();
+            }
+        }
+        assert_eq!(shown(&one, &other), [""; 0], "taken for views of the same");
+        let mut paths = Vec::new();
+        diff_with(&one, &other, DiffOptions::IMAGES, |change| {
+            paths.push(String::from_utf8(change.path).unwrap());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(paths, ["/etc/motd"]);
     }
 
     #[test]

@@ -91,7 +91,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    log_to_stderr(cli.verbose);
+    // Cases may want calls to fail; their reports say what came of it.
+    let expects_errors = matches!(cli.command, Command::Test(_));
+    log_to_stderr(cli.verbose.saturating_add(u8::from(!expects_errors)));
     let done = match cli.command {
         Command::Run(args) => commands::run::run(*args),
         Command::Test(args) => commands::test::run(args),
@@ -146,7 +148,7 @@ fn is_run() -> bool {
 }
 
 fn log_to_stderr(verbose: u8) {
-    let level = ["warn", "info", "debug"].get(usize::from(verbose)).unwrap_or(&"trace");
+    let level = ["error", "warn", "info", "debug"].get(usize::from(verbose)).unwrap_or(&"trace");
     let default = format!("error,mountless={level},mountless_wasi={level}");
     let filter = EnvFilter::try_from_env("MOUNTLESS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()

@@ -11,6 +11,9 @@ mod json;
 mod output;
 mod progress;
 mod record;
+#[cfg(target_os = "linux")]
+mod sandbox;
+mod stack;
 mod walk;
 
 use std::process::ExitCode;
@@ -49,6 +52,10 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<commands::run::Args>),
+    #[cfg(target_os = "linux")]
+    Exec(Box<commands::exec::Args>),
+    #[cfg(target_os = "linux")]
+    Mount(Box<commands::mount::Args>),
     Ls(commands::ls::Args),
     Tree(commands::tree::Args),
     Cat(commands::cat::Args),
@@ -72,6 +79,9 @@ enum Command {
     Chmod(commands::chmod::Args),
     Touch(commands::touch::Args),
     Write(commands::write::Args),
+    #[cfg(target_os = "linux")]
+    #[command(name = commands::exec::Inside::NAME, hide = true)]
+    ExecInside(commands::exec::Inside),
 }
 
 fn main() -> ExitCode {
@@ -83,6 +93,12 @@ fn main() -> ExitCode {
     log_to_stderr(cli.verbose);
     let done = match cli.command {
         Command::Run(args) => commands::run::run(*args),
+        #[cfg(target_os = "linux")]
+        Command::Exec(args) => commands::exec::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::ExecInside(args) => commands::exec::run_second(&args),
+        #[cfg(target_os = "linux")]
+        Command::Mount(args) => commands::mount::run(&args),
         Command::Ls(args) => commands::ls::run(&args),
         Command::Tree(args) => commands::tree::run(&args),
         Command::Cat(args) => commands::cat::run(&args),
@@ -121,10 +137,10 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Whether the command is `run`, on a command line that was not understood. The options before it take no values.
+/// Whether the command is `run` or `exec`, on a command line that was not understood. The options before it take no values.
 fn is_run() -> bool {
     let command = std::env::args_os().skip(1).find(|word| !word.to_string_lossy().starts_with('-'));
-    command.is_some_and(|command| command == "run")
+    command.is_some_and(|command| command == "run" || command == "exec")
 }
 
 fn log_to_stderr(verbose: u8) {

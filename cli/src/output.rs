@@ -1,7 +1,7 @@
 //! Where things are printed, and in which colours.
 
 use std::fmt;
-use std::io::{self, BufWriter, IsTerminal, StdoutLock};
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use mountless::attr::FileType;
@@ -22,10 +22,9 @@ pub(crate) fn colour(stream: &impl IsTerminal) -> bool {
 /// Says on stderr what went wrong and what to do next.
 pub(crate) fn complain(message: &str, next: Option<&str>) {
     let style = style_if(colour(&io::stderr()), AnsiColor::Red.on_default().bold());
-    eprintln!("{style}mountless:{style:#} {message}");
-    if let Some(next) = next {
-        eprintln!("  next: {next}");
-    }
+    let next = next.map_or(String::new(), |next| format!("  next: {next}\n"));
+    // OK to ignore: whoever read it has gone, and the exit code tells the rest.
+    let _ = write!(io::stderr(), "{style}mountless:{style:#} {message}\n{next}");
 }
 
 /// Says on stderr what is worth knowing, though nothing went wrong.

@@ -7,6 +7,8 @@ pub(crate) mod convert;
 pub(crate) mod cp;
 pub(crate) mod diff;
 pub(crate) mod du;
+#[cfg(target_os = "linux")]
+pub(crate) mod exec;
 pub(crate) mod extract;
 pub(crate) mod find;
 pub(crate) mod info;
@@ -15,6 +17,8 @@ pub(crate) mod ln;
 pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod mkdir;
+#[cfg(target_os = "linux")]
+pub(crate) mod mount;
 pub(crate) mod mtree;
 pub(crate) mod mv;
 pub(crate) mod pack;

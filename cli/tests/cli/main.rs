@@ -4,8 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod broken;
+mod compare;
+mod edit;
 mod extract;
 mod inspect;
+mod mounts;
 mod pack;
 mod run;
 mod sandbox;

@@ -13,13 +13,13 @@ pub use self::mode::ModeChange;
 use crate::backend::archive::ArchiveReport;
 use crate::backend::mem::MemOptions;
 use crate::backend::tfs::{TfsOptions, TfsVolume};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::compose::Overlay;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::fs::{FileSystem, FileSystemExt, SyncScope};
 use crate::namespace::Namespace;
-use crate::open::{Format, ImageRef, Location, OpenOptions, at_image, format_of, open, stored_bytes, tfs_part};
+use crate::open::{Format, ImageRef, Location, OpenOptions, format_of, open, stored_bytes, tfs_part, with_image};
 use crate::source::FileSource;
 use crate::transfer::{PackFormat, PackOptions, PackReport, PackTarget, Progress, pack_file};
 
@@ -40,6 +40,16 @@ enum Kind {
         path: PathBuf,
         target: PackTarget,
     },
+}
+
+/// A clock without fractions.
+#[derive(Debug)]
+struct WholeSeconds(Arc<dyn Clock>);
+
+impl Clock for WholeSeconds {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(self.0.now().secs)
+    }
 }
 
 /// Why an image is not changed in place.
@@ -83,12 +93,12 @@ impl Editor {
         let Location::Path(path) = &reference.location else { return Err(NotEditable::Stream.into()) };
         let format = match (reference.format, stored_bytes(reference, &options)?) {
             (Some(format), _) => format,
-            (None, Some(source)) => format_of(&source).map_err(|error| at_image(error, reference))?,
+            (None, Some(source)) => format_of(&source).map_err(|error| with_image(error, reference))?,
             (None, None) => Format::Dir,
         };
         if format == Format::Tfs {
             return Self::open_tfs(reference, path.clone(), &options, clock)
-                .map_err(|error| at_image(error, reference));
+                .map_err(|error| with_image(error, reference));
         }
         let image = open(reference, &options)?;
         let kind = match (image.facts.format, &image.facts.archive) {
@@ -98,7 +108,12 @@ impl Editor {
             (other, _) => return Err(NotEditable::Format(other).into()),
         };
         let fs: Arc<dyn FileSystem> = match kind {
-            Kind::Archive { .. } => {
+            Kind::Archive { target, .. } => {
+                let clock: Arc<dyn Clock> = match target.format {
+                    // It holds no fractions: there shall be none to lose.
+                    PackFormat::Cpio => Arc::new(WholeSeconds(clock)),
+                    PackFormat::Tar => clock,
+                };
                 let upper = Arc::new(MemOptions::new().clock(clock).build());
                 Arc::new(Overlay::with_upper(alloc::vec![image.fs], upper)?)
             }

@@ -63,9 +63,6 @@ enum Command {
     Stat(commands::stat::Args),
     Find(commands::find::Args),
     Info(commands::info::Args),
-    #[cfg(target_os = "linux")]
-    #[command(name = commands::exec::Inside::NAME, hide = true)]
-    ExecInside(commands::exec::Inside),
     Pack(commands::pack::Args),
     Convert(commands::convert::Args),
     Extract(commands::extract::Args),
@@ -83,6 +80,9 @@ enum Command {
     Chmod(commands::chmod::Args),
     Touch(commands::touch::Args),
     Write(commands::write::Args),
+    #[cfg(target_os = "linux")]
+    #[command(name = commands::exec::Inside::NAME, hide = true)]
+    ExecInside(commands::exec::Inside),
 }
 
 fn main() -> ExitCode {

@@ -37,6 +37,13 @@ pub(crate) struct StackArgs {
     open: OpenArgs,
 }
 
+/// A stack as its images are, and with what is done to it.
+pub(crate) struct Trees {
+    /// Missing if the only image is the one that is changed.
+    pub(crate) before: Option<Arc<dyn FileSystem>>,
+    pub(crate) after: Arc<dyn FileSystem>,
+}
+
 impl StackArgs {
     /// What it is called: the images, lowest first.
     pub(crate) fn name(&self) -> String {
@@ -50,11 +57,12 @@ impl StackArgs {
     }
 
     /// The merged tree, writable; changes go to the upper layer, which is `memory` unless another one is named.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "what is mounted needs Linux"))]
     pub(crate) fn tree(&self, memory: MemOptions) -> Result<Arc<dyn FileSystem>> {
-        Ok(self.trees(memory)?.after)
+        self.trees(memory).map(|trees| trees.after)
     }
 
-    /// The same, and the tree without that layer.
+    /// The same, with the images merged as they are.
     pub(crate) fn trees(&self, memory: MemOptions) -> Result<Trees> {
         let options = self.open.options();
         let stack = patiently("opening", &self.name(), || Stack::open_with(&self.images, &options));
@@ -66,12 +74,13 @@ impl StackArgs {
                 patiently("opening", &reference.to_string_lossy(), open).map_err(|error| unchangeable(&error))?
             }
         };
+        // Without anything below there is nothing to merge, and changes need no marks for what they hide.
         if self.images.is_empty() {
-            let before = Arc::new(MemOptions::new().build());
-            // Without anything below there is nothing to merge, and changes need no marks for what they hide.
+            let before = self.upper.is_none().then(|| Arc::new(MemOptions::new().build()) as Arc<dyn FileSystem>);
             return Ok(Trees { before, after: upper });
         }
-        let merged = stack.read_only().and_then(|before| Ok(Trees { before, after: stack.with_upper(upper)? }));
+        let merged =
+            stack.read_only().and_then(|before| Ok(Trees { before: Some(before), after: stack.with_upper(upper)? }));
         merged.map_err(|error| unreadable(&error))
     }
 
@@ -79,12 +88,6 @@ impl StackArgs {
     pub(crate) fn mount_volumes(&self, namespace: &Namespace) -> Result<()> {
         self.volumes.iter().try_for_each(|volume| mount(namespace, volume, self.open))
     }
-}
-
-/// A stack without its upper layer, and with it.
-pub(crate) struct Trees {
-    pub(crate) before: Arc<dyn FileSystem>,
-    pub(crate) after: Arc<dyn FileSystem>,
 }
 
 /// Why an image cannot be changed in place, and what to do about it.

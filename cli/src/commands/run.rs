@@ -97,7 +97,7 @@ pub(crate) struct Args {
     trace_format: TraceAs,
 
     /// Writes the whole tree as it is when the program has ended into an image, in the format that the name ends with,
-    /// for example out.cpio.zst; not if it trapped or its time was up
+    /// for example out.cpio.zst; without volumes, and not if the program trapped or its time was up
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
 
@@ -139,6 +139,9 @@ fn start(args: Args) -> Result {
         How::default().target(path, None)?;
     }
     let trees = args.stack.trees(upper(&args, deterministic.as_ref()))?;
+    if args.diff {
+        images(&trees)?;
+    }
     let namespace = assemble(&args, Arc::clone(&trees.after))?;
     let mut words = args.command.into_iter();
     // OK: clap wants at least one.
@@ -213,10 +216,19 @@ fn start(args: Args) -> Result {
     })
 }
 
+/// The images as they are without the program.
+fn images(trees: &Trees) -> Result<&Arc<dyn FileSystem>> {
+    trees.before.as_ref().ok_or_else(|| {
+        let failure = Failure::new(EXIT_FAILED, "cannot compare: the only image is the one that is changed");
+        failure.next("--diff compares with the images given with -i")
+    })
+}
+
 /// Says on stderr what the program changed.
 fn tell_changes(trees: &Trees) -> Result<()> {
+    let before = images(trees)?;
     let options = DiffOptions { xattrs: true, ..DiffOptions::VIEW };
-    let changes = diff::changes(&trees.before, &trees.after, options).map_err(|error| unreadable(&error))?;
+    let changes = diff::changes(before, &trees.after, options).map_err(|error| unreadable(&error))?;
     let moves = find_moves(&changes).map_err(|error| unreadable(&error))?;
     let show = Show::Text { colour: output::colour(&io::stderr()) };
     diff::print(&mut io::stderr().lock(), &changes, &moves, options, show)?;

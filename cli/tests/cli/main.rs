@@ -5,7 +5,9 @@
 
 mod broken;
 mod cargo;
+mod compare;
 mod crash;
+mod edit;
 mod extract;
 mod inject;
 mod inspect;

@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 pub use self::mode::ModeChange;
 use crate::backend::archive::ArchiveReport;
 use crate::backend::mem::MemOptions;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::compose::Overlay;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::fs::{FileSystem, FileSystemExt, SyncScope};
 use crate::namespace::Namespace;
-use crate::open::{Format, ImageRef, Location, OpenOptions, at_image, format_of, open, open_volume, stored_bytes};
+use crate::open::{Format, ImageRef, Location, OpenOptions, format_of, open, open_volume, stored_bytes, with_image};
 use crate::transfer::{PackFormat, PackOptions, PackReport, PackTarget, Progress, pack_file};
 
 /// An image that is being changed.
@@ -38,6 +38,16 @@ enum Kind {
         path: PathBuf,
         target: PackTarget,
     },
+}
+
+/// A clock without fractions.
+#[derive(Debug)]
+struct WholeSeconds(Arc<dyn Clock>);
+
+impl Clock for WholeSeconds {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_secs(self.0.now().secs)
+    }
 }
 
 /// Why an image is not changed in place.
@@ -81,11 +91,11 @@ impl Editor {
         let Location::Path(path) = &reference.location else { return Err(NotEditable::Stream.into()) };
         let format = match (reference.format, stored_bytes(reference, &options)?) {
             (Some(format), _) => format,
-            (None, Some(source)) => format_of(&source).map_err(|error| at_image(error, reference))?,
+            (None, Some(source)) => format_of(&source).map_err(|error| with_image(error, reference))?,
             (None, None) => Format::Dir,
         };
         if format == Format::Tfs {
-            return Self::open_tfs(reference, path, &options, clock).map_err(|error| at_image(error, reference));
+            return Self::open_tfs(reference, path, &options, clock).map_err(|error| with_image(error, reference));
         }
         let image = open(reference, &options)?;
         let kind = match (image.facts.format, &image.facts.archive) {
@@ -95,7 +105,12 @@ impl Editor {
             (other, _) => return Err(NotEditable::Format(other).into()),
         };
         let fs: Arc<dyn FileSystem> = match kind {
-            Kind::Archive { .. } => {
+            Kind::Archive { target, .. } => {
+                let clock: Arc<dyn Clock> = match target.format {
+                    // It holds no fractions: there shall be none to lose.
+                    PackFormat::Cpio => Arc::new(WholeSeconds(clock)),
+                    PackFormat::Tar => clock,
+                };
                 let upper = Arc::new(MemOptions::new().clock(clock).build());
                 Arc::new(Overlay::with_upper(alloc::vec![image.fs], upper)?)
             }

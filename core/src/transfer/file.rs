@@ -119,7 +119,7 @@ pub fn pack_beside(
     // Before the output is there: it may lie in the tree.
     let found = collect(fs, options)?;
     let out = BufWriter::with_capacity(BUFFER_LEN, Replacement::create(path)?);
-    let (out, report) = stream_found(&found, out, target, options, progress)?;
+    let (out, report) = stream_found(found, out, target, options, progress)?;
     let replacement = out.into_inner().map_err(|error| super::pack::from_io(error.into_error()))?;
     Ok((replacement, report))
 }
@@ -135,11 +135,11 @@ pub fn pack_stream<W: Write>(
     options: &PackOptions,
     progress: &Progress,
 ) -> Result<(W, PackReport)> {
-    stream_found(&collect(fs, options)?, out, target, options, progress)
+    stream_found(collect(fs, options)?, out, target, options, progress)
 }
 
 fn stream_found<W: Write>(
-    found: &[Found],
+    found: Vec<Found>,
     out: W,
     target: PackTarget,
     options: &PackOptions,

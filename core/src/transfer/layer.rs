@@ -104,7 +104,7 @@ pub fn write_layer<W: Write>(
         Ok(())
     })?;
     let options = PackOptions { as_layer: true, ..options.clone() };
-    pack_found(&found, out, PackFormat::Tar, &options, progress)
+    pack_found(found, out, PackFormat::Tar, &options, progress)
 }
 
 /// The same into a file, which appears when it is complete and durable.

@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use std::io::Write;
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
@@ -167,12 +168,12 @@ pub fn pack<W: Write>(
     format: PackFormat,
     options: &PackOptions,
 ) -> Result<(W, PackReport)> {
-    pack_found(&collect(fs, options)?, out, format, options, &Progress::new())
+    pack_found(collect(fs, options)?, out, format, options, &Progress::new())
 }
 
 /// Writes these names.
 pub(super) fn pack_found<W: Write>(
-    found: &[Found],
+    found: Vec<Found>,
     out: W,
     format: PackFormat,
     options: &PackOptions,
@@ -180,15 +181,20 @@ pub(super) fn pack_found<W: Write>(
 ) -> Result<(W, PackReport)> {
     let mut names: HashMap<u64, Group, RandomState> = HashMap::default();
     for (index, one) in found.iter().enumerate().filter(|(_, one)| one.is_linked()) {
-        let group = names.entry(one.attr.ino).or_insert(Group { first: index, last: index, count: 0 });
+        let group = names.entry(one.attr.ino).or_insert_with(|| Group {
+            first: index,
+            path: one.path.clone(),
+            last: index,
+            count: 0,
+        });
         group.last = index;
         group.count = group.count.saturating_add(1);
     }
     progress.expect(found.iter().map(|one| one.attr.size).fold(0, u64::saturating_add));
-    let mut packing = Packing { found, names, options, progress, report: PackReport::default() };
+    let mut packing = Packing { names, options, progress, report: PackReport::default() };
     let out = match format {
-        PackFormat::Cpio => packing.write_cpio(out)?,
-        PackFormat::Tar => packing.write_tar(out)?,
+        PackFormat::Cpio => packing.write_cpio(found, out)?,
+        PackFormat::Tar => packing.write_tar(found, out)?,
     };
     Ok((out, packing.report))
 }
@@ -196,6 +202,8 @@ pub(super) fn pack_found<W: Write>(
 /// The names of one node.
 struct Group {
     first: usize,
+    /// That of the first.
+    path: Vec<u8>,
     last: usize,
     count: u32,
 }
@@ -247,7 +255,6 @@ impl PackReport {
 
 /// What is being packed, and what became of it so far.
 struct Packing<'a> {
-    found: &'a [Found],
     names: HashMap<u64, Group, RandomState>,
     options: &'a PackOptions,
     progress: &'a Progress,
@@ -290,20 +297,21 @@ impl Packing<'_> {
         Ok(())
     }
 
-    fn write_cpio<W: Write>(&mut self, out: W) -> Result<W> {
+    fn write_cpio<W: Write>(&mut self, found: Vec<Found>, out: W) -> Result<W> {
         let mut writer = CpioWriter::new(out);
         let mut numbers: HashMap<u64, u32, RandomState> = HashMap::default();
         let mut next = 0_u32;
-        for (index, found) in self.found.iter().enumerate() {
-            let Found { path, node, attr } = found;
+        // Each is given back when it is written: what was opened for it is closed then.
+        for (index, found) in found.into_iter().enumerate() {
+            let Found { path, node, attr } = &found;
             if attr.file_type == FileType::Whiteout {
                 self.report.lose(path, Loss::Node(attr.file_type));
                 continue;
             }
             let fs = node.fs();
-            let xattrs = fs.xattr_names(node.node())?.len();
-            if xattrs > 0 {
-                self.report.lose(path, Loss::Xattrs(xattrs));
+            let xattrs = fs.xattr_names(node.node()).map_err(|error| at(path, error))?;
+            if !xattrs.is_empty() {
+                self.report.lose(path, Loss::Xattrs(xattrs.len()));
             }
             if attr.opaque {
                 self.report.lose(path, Loss::Opaque);
@@ -344,7 +352,7 @@ impl Packing<'_> {
                 // The data goes with the last name, as all tools write it.
                 FileType::File if group.is_none_or(|group| group.last == index) => {
                     writer.begin(&entry, attr.size, 0)?;
-                    self.content(found, |run| writer.data(run))?;
+                    self.content(&found, |run| writer.data(run))?;
                 }
                 FileType::Symlink => writer.entry(&entry, &fs.read_link(node.node())?)?,
                 _ => writer.entry(&entry, b"")?,
@@ -354,14 +362,16 @@ impl Packing<'_> {
         writer.finish()
     }
 
-    fn write_tar<W: Write>(&mut self, out: W) -> Result<W> {
+    fn write_tar<W: Write>(&mut self, found: Vec<Found>, out: W) -> Result<W> {
         let mut writer = TarWriter::new(out);
-        for (index, found) in self.found.iter().enumerate() {
-            let Found { path, node, attr } = found;
+        // Each is given back when it is written: what was opened for it is closed then.
+        for (index, found) in found.into_iter().enumerate() {
+            let Found { path, node, attr } = &found;
             if attr.file_type == FileType::Whiteout && self.options.as_layer {
                 self.mark(&mut writer, path, b".wh.")?;
                 continue;
             }
+            let xattrs = xattrs_of(node).map_err(|error| at(path, error))?;
             let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
             if self.options.as_layer && name.starts_with(b".wh.") {
                 self.report.lose(path, Loss::Name);
@@ -370,11 +380,10 @@ impl Packing<'_> {
             let fs = node.fs();
             let target = match attr.file_type {
                 FileType::Symlink => fs.read_link(node.node())?,
-                _ => bytes::Bytes::new(),
+                _ => Bytes::new(),
             };
             let group = self.names.get(&attr.ino).filter(|_| found.is_linked());
-            let first = group.map(|group| group.first).filter(|first| *first != index);
-            let first = first.and_then(|first| self.found.get(first));
+            let first = group.filter(|group| group.first != index);
             let device = attr.rdev.unwrap_or_default();
             let kind = match (first, attr.file_type) {
                 (_, FileType::Whiteout | FileType::Socket) => {
@@ -392,11 +401,10 @@ impl Packing<'_> {
             if attr.opaque && !self.options.as_layer {
                 self.report.lose(path, Loss::Opaque);
             }
-            let xattrs = xattrs_of(fs, node)?;
             let ((uid, gid), mtime) = (self.owner(attr), self.time(attr));
             writer.begin(&NewTarEntry { path, kind, mode: attr.mode, uid, gid, mtime, xattrs: &xattrs })?;
             if let NewTarKind::File(_) = kind {
-                self.content(found, |run| writer.data(run))?;
+                self.content(&found, |run| writer.data(run))?;
             }
             self.report.entries = self.report.entries.saturating_add(1);
             if attr.opaque && self.options.as_layer {
@@ -420,7 +428,11 @@ impl Packing<'_> {
     }
 }
 
-fn xattrs_of(fs: &Arc<dyn FileSystem>, node: &NodeRef) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+/// Names and values.
+type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn xattrs_of(node: &NodeRef) -> Result<Xattrs> {
+    let fs = node.fs();
     let names = fs.xattr_names(node.node())?.into_iter();
     names.map(|name| Ok((name.to_vec(), fs.xattr(node.node(), &name)?.to_vec()))).collect()
 }

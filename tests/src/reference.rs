@@ -5,8 +5,9 @@ use std::path::Path;
 use wasmtime::component::{self, Component, ResourceTable};
 use wasmtime::{Cache, CacheConfig, Config, Engine, Linker, Module, Store};
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
-use wasmtime_wasi::p2::bindings::sync::Command;
 use wasmtime_wasi::p2::{self, pipe::MemoryOutputPipe};
+use wasmtime_wasi::p3;
+use wasmtime_wasi::runtime::in_tokio;
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 /// What a program said and how it ended.
@@ -57,7 +58,7 @@ fn start(wasm: &Path, mut wasi: WasiCtxBuilder) -> i32 {
     let mut cache = CacheConfig::new();
     cache.with_directory(std::path::absolute(xtask::guests::dir().join("compiled")).unwrap());
     let mut config = Config::new();
-    config.cache(Some(Cache::new(cache).unwrap()));
+    config.cache(Some(Cache::new(cache).unwrap())).wasm_component_model_async(true);
     let engine = Engine::new(&config).unwrap();
     if wasm.to_str().unwrap().ends_with(".component.wasm") {
         return start_component(&engine, wasm, wasi);
@@ -76,9 +77,18 @@ fn start_component(engine: &Engine, wasm: &Path, mut wasi: WasiCtxBuilder) -> i3
     let component = Component::from_file(engine, wasm).unwrap();
     let mut store = Store::new(engine, Parts { ctx: wasi.build(), table: ResourceTable::new() });
     let mut linker: component::Linker<Parts> = component::Linker::new(engine);
-    p2::add_to_linker_sync(&mut linker).unwrap();
-    let command = Command::instantiate(&mut store, &component, &linker).unwrap();
-    code(command.wasi_cli_run().call_run(&mut store))
+    p2::add_to_linker_async(&mut linker).unwrap();
+    p3::add_to_linker(&mut linker).unwrap();
+    let linked = linker.instantiate_pre(&component).unwrap();
+    in_tokio(async {
+        if let Ok(command) = p2::bindings::CommandPre::new(linked.clone()) {
+            let command = command.instantiate_async(&mut store).await.unwrap();
+            return code(command.wasi_cli_run().call_run(&mut store).await);
+        }
+        let command = p3::bindings::CommandPre::new(linked).unwrap().instantiate_async(&mut store).await.unwrap();
+        let ran = store.run_concurrent(async |store| command.wasi_cli_run().call_run(store).await).await;
+        code(ran.and_then(|ran| ran))
+    })
 }
 
 fn code(ended: wasmtime::Result<Result<(), ()>>) -> i32 {

@@ -158,6 +158,13 @@ fn the_same_c_programs_as_components() {
 }
 
 #[test]
+fn a_component_of_preview_3_with_files_and_streams() {
+    let files = component::of_preview3("files");
+    let ran = same_as_on_a_host_directory(&files, &["files"], &[], "/", put_files_tree);
+    assert_eq!(ran.code, 0, "the number of the step that failed");
+}
+
+#[test]
 fn listing_while_deleting_misses_nothing() {
     let host = tempfile::tempdir().unwrap();
     fs::create_dir(host.path().join("many")).unwrap();

@@ -56,6 +56,7 @@ pub fn fetch() -> Result {
     for name in CRASH_EXAMPLE {
         println!("{}", crash_example(name)?.display());
     }
+    println!("{}", preview3_module("files")?.display());
     println!("{}", sqlite_bank()?.display());
     println!("{}", python()?.display());
     Ok(())
@@ -94,6 +95,24 @@ pub fn c_program(name: &str) -> Result<PathBuf> {
         compile.args(["-Wall", "-Wextra", "-Werror"]).arg(&source);
         Ok(())
     })
+}
+
+/// The module compiled from `tests/guests/preview3/NAME.c`, which imports what `NAME.wit` says.
+///
+/// # Errors
+/// As [`c_program`].
+pub fn preview3_module(name: &str) -> Result<PathBuf> {
+    let source = preview3_world(name).with_extension("c");
+    compiled(&format!("preview3-{name}"), &source, |compile| {
+        compile.args(["-Wall", "-Wextra", "-Werror", "-nostdlib", "-Wl,--no-entry"]).arg(&source);
+        Ok(())
+    })
+}
+
+/// `tests/guests/preview3/NAME.wit`.
+#[must_use]
+pub fn preview3_world(name: &str) -> PathBuf {
+    sources().join("preview3").join(name).with_extension("wit")
 }
 
 /// The module compiled from `examples/crash/NAME.c`.

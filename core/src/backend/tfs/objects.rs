@@ -265,12 +265,11 @@ impl Objects {
         self.entries.get(usize::try_from(at).ok()?)
     }
 
+    #[inline]
     fn find(&self, id: TupleId, key: u32) -> Option<u32> {
         let tuple = self.tuple(id)?;
         if tuple.indexed {
-            let hash = hash(&self.hasher, id.0, key);
-            let is = |&(tuple, entry): &(u32, u32)| tuple == id.0 && self.entry(entry).is_some_and(|it| it.key == key);
-            return self.large.find(hash, is).map(|(_, entry)| *entry);
+            return self.find_by_hash(id, key);
         }
         let mut next = tuple.first;
         while let Some(entry) = self.entry(next) {
@@ -282,13 +281,21 @@ impl Objects {
         None
     }
 
+    fn find_by_hash(&self, id: TupleId, key: u32) -> Option<u32> {
+        let hash = hash(&self.hasher, id.0, key);
+        let is = |&(tuple, entry): &(u32, u32)| tuple == id.0 && self.entry(entry).is_some_and(|it| it.key == key);
+        self.large.find(hash, is).map(|(_, entry)| *entry)
+    }
+
     /// Sets an entry, or removes it. With `is_new_key`, the tuple is known to have no entry with that key yet.
     fn set(&mut self, id: TupleId, key: u32, is_new_key: bool, value: Value) -> Result<()> {
         self.total = self.total.saturating_add(1);
         let found = if is_new_key {
             None
         } else {
-            self.index_if_large(id);
+            if self.tuple(id).is_some_and(|tuple| tuple.count > CHAIN_MAX && !tuple.indexed) {
+                self.index_all(id);
+            }
             self.find(id, key)
         };
         let packed = Packed::new(value, &mut self.others);
@@ -323,10 +330,10 @@ impl Objects {
         Ok(())
     }
 
-    /// Puts the entries of a tuple into the hash table, if they are many: only now that one of them is looked for.
-    fn index_if_large(&mut self, id: TupleId) {
-        let tuple = usize::try_from(id.0).ok().and_then(|at| self.tuples.get_mut(at));
-        let Some(tuple) = tuple.filter(|tuple| tuple.count > CHAIN_MAX && !tuple.indexed) else { return };
+    /// Puts the entries of a tuple into the hash table: they are many, and one of them is looked for.
+    #[cold]
+    fn index_all(&mut self, id: TupleId) {
+        let Some(tuple) = usize::try_from(id.0).ok().and_then(|at| self.tuples.get_mut(at)) else { return };
         tuple.indexed = true;
         let mut next = tuple.first;
         while let Some(entry) = self.entry(next).copied() {

@@ -46,10 +46,15 @@ impl Failure {
 
     /// Says it on stderr.
     pub(crate) fn report(self) -> ExitCode {
+        ExitCode::from(self.report_code())
+    }
+
+    /// The same, with the code as a number.
+    pub(crate) fn report_code(self) -> u8 {
         if !self.message.is_empty() {
             output::complain(&self.message, self.next.as_deref());
         }
-        ExitCode::from(self.code)
+        self.code
     }
 }
 

@@ -8,14 +8,17 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::Args;
+use mountless::backend::tfs::Part;
 use mountless::errno::Errno;
 use mountless::error::Error;
+use mountless::fs::{FileSystem, NodeRef};
 use mountless::name::escape;
 use mountless::namespace::{Follow, Location, Namespace};
-use mountless::open::{ImageFacts, ImageRef, OpenOptions, open, split_path};
+use mountless::open::{Format, ImageFacts, ImageRef, OpenOptions, format_of, open, split_path, stored_bytes, tfs_part};
 use mountless::size::Size;
+use mountless::source::Source;
 
-use crate::failure::{EXIT_FAILED, Failure, Result};
+use crate::failure::{EXIT_FAILED, EXIT_UNREADABLE, Failure, Result};
 
 /// How to open images.
 #[derive(Clone, Copy, Debug, Args)]
@@ -47,6 +50,7 @@ impl OpenArgs {
 
 /// An open image and its tree.
 pub(crate) struct Image {
+    pub(crate) fs: Arc<dyn FileSystem>,
     pub(crate) namespace: Namespace,
     pub(crate) facts: ImageFacts,
 }
@@ -56,7 +60,21 @@ pub(crate) fn open_image(reference: &OsStr, args: OpenArgs) -> Result<Image> {
     let options = args.options();
     let opened = patiently("opening", &reference.to_string_lossy(), || open(&ImageRef::parse(reference), &options));
     let image = opened.map_err(|error| unreadable(&error))?;
-    Ok(Image { namespace: Namespace::new(Arc::clone(&image.fs)), facts: image.facts })
+    Ok(Image { namespace: Namespace::new(Arc::clone(&image.fs)), fs: image.fs, facts: image.facts })
+}
+
+/// The bytes of a TFS, or of the disk it is on, and which one is selected.
+pub(crate) fn tfs_bytes(reference: &OsStr, args: OpenArgs) -> Result<(Arc<dyn Source>, Option<Part>)> {
+    let image = ImageRef::parse(reference);
+    let read = || {
+        let Some(source) = stored_bytes(&image, &args.options())? else { return Ok(None) };
+        let format = image.format.map_or_else(|| format_of(&source), Ok)?;
+        Ok((format == Format::Tfs).then_some((source, tfs_part(image.select.as_deref())?)))
+    };
+    read().map_err(|error| unreadable(&error))?.ok_or_else(|| {
+        let message = format!("cannot read: {}: it is no TFS", reference.to_string_lossy());
+        Failure::new(EXIT_UNREADABLE, message).next("`mountless info IMAGE` tells what it is")
+    })
 }
 
 /// Why an image cannot be read, and what to do about it.
@@ -117,6 +135,11 @@ impl Images {
         let Image { namespace, .. } = open_image(reference, self.args)?;
         self.open.insert(reference.to_owned(), namespace.clone());
         Ok(namespace)
+    }
+
+    /// Opens the image of `IMAGE[:/PATH]` and finds the node there, a link for what it leads to.
+    pub(crate) fn find_node(&mut self, argument: &OsStr) -> Result<Arc<NodeRef>> {
+        Ok(Arc::new(self.find(argument, Follow::Yes)?.location.node_ref()))
     }
 
     /// Opens the image of `IMAGE[:/PATH]` and finds the path.

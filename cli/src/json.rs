@@ -42,6 +42,26 @@ impl<'w, W: Write> Object<'w, W> {
         Ok(serde_json::to_writer(self.key(key)?, values)?)
     }
 
+    /// A list of objects.
+    pub(crate) fn array<T>(
+        &mut self,
+        key: &str,
+        items: &[T],
+        mut write: impl FnMut(&T, &mut Object<'_, W>) -> Result<()>,
+    ) -> Result<()> {
+        let out = self.key(key)?;
+        out.write_all(b"[")?;
+        for (at, item) in items.iter().enumerate() {
+            if at > 0 {
+                out.write_all(b",")?;
+            }
+            let mut object = Object::begin(out)?;
+            write(item, &mut object)?;
+            object.end()?;
+        }
+        out.write_all(b"]")
+    }
+
     /// Bytes, as listings show them.
     pub(crate) fn bytes(&mut self, key: &str, value: &[u8]) -> Result<()> {
         let out = self.key(key)?;

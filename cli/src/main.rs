@@ -4,11 +4,16 @@
 //! else to stderr; one [`Failure`](failure::Failure) carries what went wrong and the exit code.
 
 mod commands;
+mod edits;
 mod failure;
 mod image;
 mod json;
 mod output;
+mod progress;
 mod record;
+#[cfg(target_os = "linux")]
+mod sandbox;
+mod stack;
 mod walk;
 
 use std::process::ExitCode;
@@ -47,12 +52,37 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<commands::run::Args>),
+    Test(commands::test::Args),
+    #[cfg(target_os = "linux")]
+    Exec(Box<commands::exec::Args>),
+    #[cfg(target_os = "linux")]
+    Mount(Box<commands::mount::Args>),
     Ls(commands::ls::Args),
     Tree(commands::tree::Args),
     Cat(commands::cat::Args),
     Stat(commands::stat::Args),
     Find(commands::find::Args),
     Info(commands::info::Args),
+    Pack(commands::pack::Args),
+    Convert(commands::convert::Args),
+    Extract(commands::extract::Args),
+    Check(commands::check::Args),
+    Log(commands::log::Args),
+    Klog(commands::klog::Args),
+    Mtree(commands::mtree::Args),
+    Diff(commands::diff::Args),
+    Du(commands::du::Args),
+    Cp(commands::cp::Args),
+    Mv(commands::mv::Args),
+    Rm(commands::rm::Args),
+    Mkdir(commands::mkdir::Args),
+    Ln(commands::ln::Args),
+    Chmod(commands::chmod::Args),
+    Touch(commands::touch::Args),
+    Write(commands::write::Args),
+    #[cfg(target_os = "linux")]
+    #[command(name = commands::exec::Inside::NAME, hide = true)]
+    ExecInside(commands::exec::Inside),
 }
 
 fn main() -> ExitCode {
@@ -61,15 +91,41 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    log_to_stderr(cli.verbose);
+    // Cases may want calls to fail; their reports say what came of it.
+    let expects_errors = matches!(cli.command, Command::Test(_));
+    log_to_stderr(cli.verbose.saturating_add(u8::from(!expects_errors)));
     let done = match cli.command {
         Command::Run(args) => commands::run::run(*args),
+        Command::Test(args) => commands::test::run(args),
+        #[cfg(target_os = "linux")]
+        Command::Exec(args) => commands::exec::run(&args),
+        #[cfg(target_os = "linux")]
+        Command::ExecInside(args) => commands::exec::run_second(&args),
+        #[cfg(target_os = "linux")]
+        Command::Mount(args) => commands::mount::run(&args),
         Command::Ls(args) => commands::ls::run(&args),
         Command::Tree(args) => commands::tree::run(&args),
         Command::Cat(args) => commands::cat::run(&args),
         Command::Stat(args) => commands::stat::run(&args),
         Command::Find(args) => commands::find::run(&args),
         Command::Info(args) => commands::info::run(&args),
+        Command::Pack(args) => commands::pack::run(&args),
+        Command::Convert(args) => commands::convert::run(&args),
+        Command::Extract(args) => commands::extract::run(&args),
+        Command::Check(args) => commands::check::run(&args),
+        Command::Log(args) => commands::log::run(&args),
+        Command::Klog(args) => commands::klog::run(&args),
+        Command::Mtree(args) => commands::mtree::run(&args),
+        Command::Diff(args) => commands::diff::run(&args),
+        Command::Du(args) => commands::du::run(&args),
+        Command::Cp(args) => commands::cp::run(&args),
+        Command::Mv(args) => commands::mv::run(&args),
+        Command::Rm(args) => commands::rm::run(&args),
+        Command::Mkdir(args) => commands::mkdir::run(&args),
+        Command::Ln(args) => commands::ln::run(&args),
+        Command::Chmod(args) => commands::chmod::run(&args),
+        Command::Touch(args) => commands::touch::run(&args),
+        Command::Write(args) => commands::write::run(&args),
     };
     done.unwrap_or_else(|failure| failure.report())
 }
@@ -85,14 +141,14 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// Whether the command is `run`, on a command line that was not understood. The options before it take no values.
+/// Whether the command is `run` or `exec`, on a command line that was not understood. The options before it take no values.
 fn is_run() -> bool {
     let command = std::env::args_os().skip(1).find(|word| !word.to_string_lossy().starts_with('-'));
-    command.is_some_and(|command| command == "run")
+    command.is_some_and(|command| command == "run" || command == "exec")
 }
 
 fn log_to_stderr(verbose: u8) {
-    let level = ["warn", "info", "debug"].get(usize::from(verbose)).unwrap_or(&"trace");
+    let level = ["error", "warn", "info", "debug"].get(usize::from(verbose)).unwrap_or(&"trace");
     let default = format!("error,mountless={level},mountless_wasi={level}");
     let filter = EnvFilter::try_from_env("MOUNTLESS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()

@@ -1,7 +1,7 @@
 //! Where things are printed, and in which colours.
 
 use std::fmt;
-use std::io::{self, BufWriter, IsTerminal, StdoutLock};
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use mountless::attr::FileType;
@@ -22,10 +22,15 @@ pub(crate) fn colour(stream: &impl IsTerminal) -> bool {
 /// Says on stderr what went wrong and what to do next.
 pub(crate) fn complain(message: &str, next: Option<&str>) {
     let style = style_if(colour(&io::stderr()), AnsiColor::Red.on_default().bold());
-    eprintln!("{style}mountless:{style:#} {message}");
-    if let Some(next) = next {
-        eprintln!("  next: {next}");
-    }
+    let next = next.map_or(String::new(), |next| format!("  next: {next}\n"));
+    // OK to ignore: whoever read it has gone, and the exit code tells the rest.
+    let _ = write!(io::stderr(), "{style}mountless:{style:#} {message}\n{next}");
+}
+
+/// Says on stderr what is worth knowing, though nothing went wrong.
+pub(crate) fn note(message: &str) {
+    let style = style_if(colour(&io::stderr()), AnsiColor::Yellow.on_default());
+    eprintln!("{style}note:{style:#} {message}");
 }
 
 /// The style of a name of this kind.
@@ -36,6 +41,17 @@ pub(crate) fn of_type(colour: bool, file_type: FileType) -> Style {
         FileType::Symlink => AnsiColor::Cyan.on_default(),
         FileType::Whiteout => AnsiColor::Red.on_default(),
         FileType::Char | FileType::Block | FileType::Fifo | FileType::Socket => AnsiColor::Yellow.on_default(),
+    };
+    style_if(colour, style)
+}
+
+/// The style of a difference.
+pub(crate) fn of_change(colour: bool, letter: char) -> Style {
+    let style = match letter {
+        'A' => AnsiColor::Green.on_default(),
+        'D' => AnsiColor::Red.on_default(),
+        'R' => AnsiColor::Cyan.on_default(),
+        _ => AnsiColor::Yellow.on_default(),
     };
     style_if(colour, style)
 }

@@ -96,7 +96,7 @@ impl fmt::Display for Hex<'_> {
 }
 
 /// Seconds since 1970, with nine decimals if they are not whole. The decimals count upwards, before 1970 too.
-struct Seconds(Timestamp);
+pub(crate) struct Seconds(pub(crate) Timestamp);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -29,6 +29,10 @@
 //! Every image, [memory](backend::mem), host directories and the [overlay](compose::Overlay) implement
 //! it, and so can you.
 //!
+//! # Transfer
+//! [`transfer`] packs a tree into an image, copies it into another one or into a directory, and compares trees;
+//! [`edit`] changes images in place; [`inspect`] checks them and reads their logs.
+//!
 //! # Errors and untrusted bytes
 //! Every [`Error`] has an [`Errno`]; damage in an image is a typed [`Corrupt`](error::Corrupt) with the byte offset. Any
 //! bytes give a tree or such an error: no panic, no unbounded work; every limit stands in [`limits`].
@@ -48,10 +52,12 @@ pub mod clock;
 pub mod compose;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod edit;
 pub mod errno;
 pub mod error;
 pub mod format;
 pub mod fs;
+pub mod inspect;
 pub mod limits;
 pub mod name;
 pub mod namespace;

@@ -40,6 +40,9 @@ pub const SEGMENTS_AHEAD_MAX: u64 = 8;
 /// Threads that open one archive.
 pub const SCOUTS_MAX: usize = 4;
 
+/// Threads that compress one stream.
+pub const COMPRESSING_THREADS_MAX: usize = 16;
+
 /// Parts of one archive that are compressed on their own.
 pub const ARCHIVE_PARTS_MAX: usize = 65_536;
 

@@ -3,6 +3,8 @@
 mod facts;
 #[cfg(feature = "oci")]
 mod oci;
+mod stored;
+mod upper;
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -15,9 +17,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 pub use self::facts::{Fact, FactValue, ImageFacts, LayerFacts};
+pub(crate) use self::stored::open_stored;
+pub use self::stored::{format_of, stored_bytes, tfs_part};
+pub use self::upper::open_upper;
+pub(crate) use self::upper::open_volume;
 use crate::attr::Defaults;
 use crate::backend::archive::{ArchiveFs, ArchiveOptions, ArchiveReport, LimitExceeded, Unpack, unpacked_head};
-use crate::backend::tfs::{Part, TfsFs, TfsOptions};
+use crate::backend::tfs::{TfsFs, TfsOptions};
 use crate::checked::to_u64;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
@@ -296,10 +302,7 @@ fn open_selected(
 fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedImage> {
     let path = match (&reference.location, reference.format) {
         (_, Some(format @ (Format::Mem | Format::P9))) => return Err(not_yet(format).into()),
-        (Location::Stdin, Some(format)) if !format.is_stream() => {
-            let sentence = format!("{format} cannot be read from standard input, give a file");
-            return Err(Error::new(Errno::IllegalSeek, sentence));
-        }
+        (Location::Stdin, Some(format)) if !format.is_stream() => return Err(no_stream(format)),
         (Location::Stdin, format) => {
             let source = read_stream(std::io::stdin().lock(), options)?;
             return open_selected(source, format, reference.select.as_deref(), options);
@@ -322,6 +325,10 @@ fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedIm
             open_selected(source, format, reference.select.as_deref(), options)
         }
     }
+}
+
+fn no_stream(format: Format) -> Error {
+    Error::new(Errno::IllegalSeek, format!("{format} cannot be read from standard input, give a file"))
 }
 
 /// The one place where host directories come in.
@@ -381,15 +388,7 @@ fn open_tar(
 }
 
 fn open_tfs(source: Arc<dyn Source>, select: Option<&OsStr>, options: &OpenOptions) -> Result<OpenedImage> {
-    let part = match select.map(OsStr::as_bytes) {
-        None => None,
-        Some(b"root") => Some(Part::Root),
-        Some(b"boot") => Some(Part::Boot),
-        Some(other) => {
-            let sentence = format!("a Nanos disk has #boot and #root, not #{}", escape(other));
-            return Err(Error::new(Errno::Invalid, sentence));
-        }
-    };
+    let part = tfs_part(select)?;
     let stored_len = source.len();
     let options = TfsOptions { part, recover: options.recover, defaults: options.defaults };
     let (fs, report) = TfsFs::open(source, &options)?;
@@ -504,7 +503,7 @@ fn first_nonzero(source: &dyn Source) -> Result<Option<u64>> {
     Ok(None)
 }
 
-fn with_image(error: Error, reference: &ImageRef) -> Error {
+pub(crate) fn with_image(error: Error, reference: &ImageRef) -> Error {
     Error::new(error.errno(), OpenError { image: reference.to_string(), error })
 }
 

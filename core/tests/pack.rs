@@ -15,7 +15,7 @@ use mountless::transfer::{Loss, PackFormat, PackOptions, PackReport, pack};
 use self::listing::{differences, listing, samples};
 
 fn pack_all(fs: &Arc<dyn FileSystem>, format: PackFormat, latest_mtime: Option<i64>) -> (Vec<u8>, PackReport) {
-    pack(fs, Vec::new(), &PackOptions { format, latest_mtime }).unwrap()
+    pack(fs, Vec::new(), format, &PackOptions { latest_mtime, ..PackOptions::default() }).unwrap()
 }
 
 fn reopen(bytes: Vec<u8>, format: Format) -> Arc<dyn FileSystem> {

@@ -456,9 +456,7 @@ impl Filesystem for Adapter {
     }
 
     fn destroy(&mut self) {
-        if let Ok(writable) = self.namespace.root().writable()
-            && let Err(error) = writable.sync(SyncScope::All)
-        {
+        if let Err(error) = self.namespace.sync() {
             tracing::error!(%error, "what was written may not be durable");
         }
     }

@@ -28,4 +28,4 @@ mod errno;
 mod nodes;
 mod session;
 
-pub use self::session::{MountOptions, Session, Unmounter, mount};
+pub use self::session::{MountOptions, Session, Unmounter, mount, mount_and_say};

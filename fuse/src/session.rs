@@ -204,10 +204,24 @@ impl Unmounter {
 /// # Errors
 /// As [`Session::mount`] and [`Session::unmount`].
 pub fn mount(namespace: Namespace, path: impl AsRef<Path>, options: &MountOptions) -> io::Result<()> {
+    mount_and_say(namespace, path, options, || Ok(()))
+}
+
+/// The same, and calls `mounted` when the tree can be seen.
+///
+/// # Errors
+/// As [`mount`]; an error of `mounted` unmounts.
+pub fn mount_and_say(
+    namespace: Namespace,
+    path: impl AsRef<Path>,
+    options: &MountOptions,
+    mounted: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     // Before anybody can see the mount, and so before anybody can think of ending us.
     let mut signals = Signals::new(ENDING)?;
     let _second = SecondSignal::ends_at_once()?;
     let session = Session::mount(namespace, path, options)?;
+    mounted()?;
     let (handle, unmounter) = (signals.handle(), session.unmounter());
     let watching = std::thread::Builder::new()
         .name("mountless-signals".to_owned())

@@ -40,3 +40,21 @@ pub fn copy_tree(from: &Path, to: &Path) {
         }
     }
 }
+
+/// Copies a program of the host, found as a shell finds it, to `/bin` of a tree, and its libraries to where it looks for
+/// them.
+pub fn copy_host_program(name: &str, root: &Path) {
+    let found = ["/bin", "/usr/bin"].iter().map(|dir| Path::new(dir).join(name)).find(|path| path.exists());
+    let program = found.unwrap_or_else(|| panic!("no {name} on this machine"));
+    let copy = |from: &Path, to: &str| {
+        let to = root.join(to.trim_start_matches('/'));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(from, to).unwrap();
+    };
+    copy(&program, &format!("bin/{name}"));
+    let libraries = std::process::Command::new("ldd").arg(&program).output().expect("ldd is part of the C library");
+    let listed = String::from_utf8(libraries.stdout).unwrap();
+    for path in listed.split_whitespace().filter(|word| word.starts_with('/')) {
+        copy(Path::new(path), path);
+    }
+}

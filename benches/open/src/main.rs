@@ -2,7 +2,8 @@
 //! `cargo run --release -p mountless-bench-open`. A crate of its own, so that measuring needs no engine built.
 //!
 //! Both are processes that begin and end, and write the names to `/dev/null`; they take turns, so that whatever else
-//! the machine does falls on both. The archive is in the page cache each time, in one of the ways it gets there, which
+//! the machine does falls on both. Each turn is two runs, of which the second counts: the first finds the processor's
+//! caches full of what the other side had there. The archive is in the page cache each time, in one of the ways it gets there, which
 //! differ in the size of the pieces that the kernel keeps it in.
 
 mod archive;
@@ -10,7 +11,6 @@ mod peer;
 
 use std::error::Error;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -68,10 +68,9 @@ fn measure(what: &str, file: &Path, own: &OsStr) -> Result<()> {
     }
     let (mut times, mut peak) = (<[Vec<Duration>; 4]>::default(), 0);
     for _ in 0..RUNS {
-        // Whatever the kernel has dropped meanwhile.
-        std::io::copy(&mut File::open(file)?, &mut std::io::sink())?;
-        let cpio = peer::run("cpio".as_ref(), &theirs, false)?.took;
-        let list = peer::run(own, &ours, false)?.took;
+        // Theirs first: it reads all, and so brings back what the kernel may have dropped meanwhile.
+        let cpio = second_run("cpio".as_ref(), &theirs)?.took;
+        let list = second_run(own, &ours)?.took;
         let report = peer::run(own, &reporting, false)?.report.ok_or("no report")?;
         for (times, took) in times.iter_mut().zip([cpio, list, report.opened, report.listed]) {
             times.push(took);
@@ -87,6 +86,11 @@ fn measure(what: &str, file: &Path, own: &OsStr) -> Result<()> {
         if peak > PEAK_MAX { " (too much)" } else { "" },
     );
     Ok(())
+}
+
+fn second_run(program: &OsStr, args: &[OsString]) -> Result<peer::Run> {
+    peer::run(program, args, false)?;
+    peer::run(program, args, false)
 }
 
 /// What is measured: opens, and writes every path to standard output. How it went goes to standard error, if asked for.

@@ -177,7 +177,7 @@ fn write_archive(object: &mut Object<'_, impl Write>, report: &ArchiveReport) ->
     object.number("unpacked_bytes", report.unpacked_len)?;
     object.number("entries", report.entries)?;
     object.number("trailers", report.trailers)?;
-    array(object.key("parts")?, &report.parts, |part, object| {
+    object.array("parts", &report.parts, |part, object| {
         object.number("offset", part.offset)?;
         object.number("bytes", part.len)?;
         if let Some(within) = part.within {
@@ -190,7 +190,7 @@ fn write_archive(object: &mut Object<'_, impl Write>, report: &ArchiveReport) ->
         object.number("entries", part.entries)
     })?;
     object.number("skipped_count", report.skipped_count)?;
-    array(object.key("skipped")?, &report.skipped, |skipped, object| {
+    object.array("skipped", &report.skipped, |skipped, object| {
         object.text("path", escape(&skipped.name))?;
         object.number("part", skipped.part)?;
         object.number("offset", skipped.offset)?;
@@ -200,21 +200,4 @@ fn write_archive(object: &mut Object<'_, impl Write>, report: &ArchiveReport) ->
         Some(stopped) => object.text("stopped", stopped),
         None => Ok(()),
     }
-}
-
-fn array<W: Write, T>(
-    out: &mut W,
-    items: &[T],
-    mut write: impl FnMut(&T, &mut Object<'_, W>) -> io::Result<()>,
-) -> io::Result<()> {
-    out.write_all(b"[")?;
-    for (at, item) in items.iter().enumerate() {
-        if at > 0 {
-            out.write_all(b",")?;
-        }
-        let mut object = Object::begin(out)?;
-        write(item, &mut object)?;
-        object.end()?;
-    }
-    out.write_all(b"]")
 }

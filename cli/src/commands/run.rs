@@ -1,30 +1,31 @@
 //! `mountless run`.
 
-use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mountless::Stack;
 use mountless::backend::mem::MemOptions;
 use mountless::compose::fault::{Fault, Faults};
 use mountless::compose::trace::{TraceFormat, Tracer};
 use mountless::errno::Errno;
-use mountless::name::escape;
-use mountless::namespace::{Follow, MountOptions, Namespace};
-use mountless::open::{Format, ImageRef, open, split_path};
+use mountless::fs::{FileSystem, FileSystemExt as _, SyncScope};
+use mountless::namespace::{Follow, Namespace};
 use mountless::size::Size;
 use mountless::source::{MmapSource, Source as _};
+use mountless::transfer::diff::DiffOptions;
+use mountless::transfer::find_moves;
 use mountless_wasi::run::{Cache, Deterministic, Invoked, Outcome, Output, RunError, RunOptions, Runner, Stdin};
 
+use super::diff::{self, Show};
+use super::pack::How;
 use crate::failure::{Failure, Result, plainly};
-use crate::image::{OpenArgs, patiently, unreadable};
+use crate::image::{patiently, unreadable};
 use crate::output;
+use crate::stack::{StackArgs, Trees};
 
 /// What timeout(1) ends with.
 const EXIT_TIMEOUT: u8 = 124;
@@ -47,13 +48,8 @@ Examples:
   mountless run -i base.cpio -i app.cpio --timeout 30s app.wasm ARGUMENT
   mountless run -i base.cpio --volume ./data:/data:ro --env MODE=test image:/bin/app.wasm")]
 pub(crate) struct Args {
-    /// Image of the stack; repeat it for more, the lowest first
-    #[arg(short, long = "image", value_name = "IMAGE")]
-    images: Vec<OsString>,
-
-    /// Puts a host directory or an image at a path; `:ro` for reading only
-    #[arg(long = "volume", value_name = "SRC:/PATH[:ro]")]
-    volumes: Vec<Volume>,
+    #[command(flatten)]
+    stack: StackArgs,
 
     /// Sets a variable of the program's environment, which starts empty; NAME alone takes the value it has here
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = variable)]
@@ -81,11 +77,11 @@ pub(crate) struct Args {
     fuel: Option<u64>,
 
     /// Most bytes that the program may write to files before the disk is full, for example 10M
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", conflicts_with = "upper")]
     disk: Option<Size>,
 
     /// Makes runs repeat: a clock that starts at a fixed time and never waits, random bytes from SEED
-    #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0", require_equals = true)]
+    #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0", require_equals = true, conflicts_with = "upper")]
     deterministic: Option<u64>,
 
     /// Makes calls fail on purpose, for example op=write,path=/var/**,after_bytes=10MiB,error=ENOSPC; repeat it for more
@@ -100,12 +96,18 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = TraceAs::Text, requires = "trace")]
     trace_format: TraceAs,
 
+    /// Writes the whole tree as it is when the program has ended into an image, in the format that the name ends with,
+    /// for example out.cpio.zst; without volumes, and not if the program trapped or its time was up
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+
+    /// Tells on standard error what the program changed, as `mountless diff` does
+    #[arg(long)]
+    diff: bool,
+
     /// Compiles the program anew, and does not keep the result in the user's cache directory
     #[arg(long)]
     no_cache: bool,
-
-    #[command(flatten)]
-    open: OpenArgs,
 
     /// WebAssembly module or component, and its arguments: a file of the host, or image:/PATH for one in the stack
     #[arg(required = true, trailing_var_arg = true, num_args = 1.., value_names = ["PROGRAM", "ARG"])]
@@ -118,29 +120,7 @@ enum TraceAs {
     Json,
 }
 
-/// `SRC:/PATH[:ro]`.
-#[derive(Clone, Debug)]
-struct Volume {
-    source: OsString,
-    path: Vec<u8>,
-    read_only: bool,
-}
-
-impl FromStr for Volume {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let (rest, read_only) = text.strip_suffix(":ro").map_or((text, false), |rest| (rest, true));
-        match split_path(rest.as_ref()) {
-            (source, Some(path)) if !source.is_empty() => {
-                Ok(Self { source: source.to_owned(), path: path.to_vec(), read_only })
-            }
-            _ => Err("a volume is SRC:/PATH or SRC:/PATH:ro, with an absolute path".to_owned()),
-        }
-    }
-}
-
-fn variable(text: &str) -> std::result::Result<(String, String), String> {
+pub(crate) fn variable(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some(("", _)) => Err("a variable needs a name".to_owned()),
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
@@ -154,7 +134,15 @@ pub(crate) fn run(args: Args) -> Result {
 
 fn start(args: Args) -> Result {
     let deterministic = args.deterministic.map(Deterministic::new);
-    let namespace = assemble(&args, deterministic.as_ref())?;
+    if let Some(path) = &args.save {
+        // Before anything runs for nothing.
+        How::default().target(path, None)?;
+    }
+    let trees = args.stack.trees(upper(&args, deterministic.as_ref()))?;
+    if args.diff {
+        images(&trees)?;
+    }
+    let namespace = assemble(&args, Arc::clone(&trees.after))?;
     let mut words = args.command.into_iter();
     // OK: clap wants at least one.
     let program = words.next().unwrap_or_default();
@@ -199,6 +187,15 @@ fn start(args: Args) -> Result {
             }
         },
     };
+    // Not by way of the namespace: the program's faults and traces are not for this.
+    let kept = trees.after.writable().and_then(|tree| tree.sync(SyncScope::All));
+    kept.map_err(|error| Failure::new(EXIT_FAILED, format!("cannot keep the changes: {error}")))?;
+    if args.diff {
+        tell_changes(&trees)?;
+    }
+    if let (Some(path), Outcome::Exited(_)) = (&args.save, &outcome) {
+        How::default().write(&trees.after, path, None, None)?;
+    }
     Ok(match outcome {
         // A host has 8 bits for it.
         Outcome::Exited(code) => ExitCode::from(code.to_le_bytes()[0]),
@@ -219,12 +216,27 @@ fn start(args: Args) -> Result {
     })
 }
 
-/// The stack with its memory, watched if asked for, and the volumes on it.
-fn assemble(args: &Args, deterministic: Option<&Deterministic>) -> Result<Namespace> {
-    let options = args.open.options();
-    let shown = args.images.iter().map(|image| image.to_string_lossy()).collect::<Vec<_>>().join(", ");
-    let stack = patiently("opening", &shown, || Stack::open_with(&args.images, &options))
-        .map_err(|error| unreadable(&error))?;
+/// The images as they are without the program.
+fn images(trees: &Trees) -> Result<&Arc<dyn FileSystem>> {
+    trees.before.as_ref().ok_or_else(|| {
+        let failure = Failure::new(EXIT_FAILED, "cannot compare: the only image is the one that is changed");
+        failure.next("--diff compares with the images given with -i")
+    })
+}
+
+/// Says on stderr what the program changed.
+fn tell_changes(trees: &Trees) -> Result<()> {
+    let before = images(trees)?;
+    let options = DiffOptions { xattrs: true, ..DiffOptions::VIEW };
+    let changes = diff::changes(before, &trees.after, options).map_err(|error| unreadable(&error))?;
+    let moves = find_moves(&changes).map_err(|error| unreadable(&error))?;
+    let show = Show::Text { colour: output::colour(&io::stderr()) };
+    diff::print(&mut io::stderr().lock(), &changes, &moves, options, show)?;
+    Ok(())
+}
+
+/// Memory for the changes.
+fn upper(args: &Args, deterministic: Option<&Deterministic>) -> MemOptions {
     let mut upper = MemOptions::new();
     if let Some(Size(bytes)) = args.disk {
         upper = upper.max_bytes(bytes);
@@ -232,7 +244,11 @@ fn assemble(args: &Args, deterministic: Option<&Deterministic>) -> Result<Namesp
     if let Some(deterministic) = deterministic {
         upper = upper.clock(deterministic.clock());
     }
-    let mut tree = stack.with_upper(Arc::new(upper.build())).map_err(|error| unreadable(&error))?;
+    upper
+}
+
+/// The tree, watched if asked for, and the volumes on it.
+fn assemble(args: &Args, mut tree: Arc<dyn FileSystem>) -> Result<Namespace> {
     if !args.faults.is_empty() {
         tree = Arc::new(Faults::new(args.faults.iter().cloned()).over(tree));
     }
@@ -240,9 +256,7 @@ fn assemble(args: &Args, deterministic: Option<&Deterministic>) -> Result<Namesp
         tree = Arc::new(tracer(path, args)?.over(tree));
     }
     let namespace = Namespace::new(tree);
-    for volume in &args.volumes {
-        mount(&namespace, volume, args.open)?;
-    }
+    args.stack.mount_volumes(&namespace)?;
     Ok(namespace)
 }
 
@@ -263,22 +277,6 @@ fn tracer(path: &Path, args: &Args) -> Result<Tracer> {
     let tracer = Tracer::new(out, format);
     // A trace of a run that repeats is to repeat too.
     Ok(if args.deterministic.is_some() { tracer.without_times() } else { tracer })
-}
-
-/// Host directories are changed in place; an image never is, so it gets memory for the changes.
-fn mount(namespace: &Namespace, volume: &Volume, open_args: OpenArgs) -> Result<()> {
-    let image = open(&ImageRef::parse(&volume.source), &open_args.options()).map_err(|error| unreadable(&error))?;
-    let fs = if image.facts.format == Format::Dir || volume.read_only {
-        image.fs
-    } else {
-        Stack::from_images(vec![image]).with_memory_upper().map_err(|error| unreadable(&error))?
-    };
-    let options = MountOptions { read_only: volume.read_only };
-    let mounted = namespace.create_dir_all(&volume.path).and_then(|()| namespace.mount(&volume.path, fs, options));
-    mounted.map_err(|error| {
-        let failure = Failure::new(EXIT_FAILED, format!("cannot mount volume: {}: {error}", escape(&volume.path)));
-        failure.next("a volume's path must be a directory, or free, and below the root")
-    })
 }
 
 /// The path of a program inside the stack.

@@ -4,8 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod broken;
+mod cargo;
+mod compare;
+mod crash;
+mod edit;
+mod extract;
+mod inject;
 mod inspect;
+mod mounts;
+mod pack;
 mod run;
 mod sandbox;
+mod test;
 mod volumes;
 mod watch;

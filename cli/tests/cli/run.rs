@@ -243,3 +243,18 @@ fn the_environment_is_only_what_is_given() {
     let stdout = String::from_utf8(command.output().unwrap().stdout).unwrap();
     assert_eq!(stdout, "[('A', '1=2'), ('E', ''), ('FROM_HOST', 'host')]\n");
 }
+
+#[test]
+fn what_a_program_changed_is_told_and_kept() {
+    let sandbox = Sandbox::new();
+    let demo = xtask::demo::path();
+    let saved = sandbox.input("saved.tar.gz").to_str().unwrap().to_owned();
+    let done = sandbox.run(["run", "-i", demo.to_str().unwrap(), "--diff", "--save", &saved, "image:/bin/demo.wasm"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let changes: Vec<_> = done.stderr.lines().collect();
+    assert_snapshot!(changes.join("\n"), @"A /tmp/note");
+    let compared = sandbox.run(["diff", "--no-times", demo.to_str().unwrap(), &saved]);
+    assert_snapshot!(compared.stdout, @"A /tmp/note");
+    let unclear = sandbox.run(["run", "-i", demo.to_str().unwrap(), "--save", "image", "image:/bin/demo.wasm"]);
+    assert_eq!((unclear.code, &*unclear.stdout), (125, ""), "{}", unclear.stderr);
+}

@@ -5,7 +5,12 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
+use mountless::backend::tfs::{NewVolume, TfsVolume};
+use mountless::clock::ManualClock;
+use mountless::format::tfs::Uuid;
+use mountless::source::FileSource;
 use mountless_tests::{archive, put};
 use tempfile::TempDir;
 
@@ -56,6 +61,15 @@ impl Sandbox {
         let dir = tempfile::tempdir().unwrap();
         fill(dir.path());
         self.file(name, archive::pack(dir.path()))
+    }
+
+    /// An empty TFS, to be written to.
+    pub(crate) fn tfs(&self, name: &str) -> String {
+        let path = self.file(name, b"");
+        let storage = FileSource::open_exclusive(&path).unwrap();
+        let new = NewVolume { len: 4 << 20, label: "test".into(), uuid: Uuid([7; 16]) };
+        TfsVolume::make(Arc::new(storage), &new, Arc::new(ManualClock::new(0))).unwrap();
+        path
     }
 
     /// The command, in the empty directory, which is the one for temporary files too, and without an environment but

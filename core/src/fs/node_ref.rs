@@ -1,6 +1,7 @@
 //! The guard that counts references.
 
 use alloc::sync::Arc;
+use core::any::Any;
 use core::fmt;
 
 use super::{Entry, FileSystem, NodeId};
@@ -14,20 +15,33 @@ pub struct NodeRef {
     node: NodeId,
     file_type: FileType,
     counted: bool,
+    /// Who holds the reference, if this guard does not.
+    _holder: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl NodeRef {
     /// Takes over the reference that came with `entry`.
     #[must_use]
     pub fn from_entry(fs: Arc<dyn FileSystem>, entry: Entry) -> Self {
-        Self { fs, node: entry.node, file_type: entry.file_type, counted: true }
+        Self { fs, node: entry.node, file_type: entry.file_type, counted: true, _holder: None }
     }
 
     /// The root, which needs no reference.
     #[must_use]
     pub fn root(fs: Arc<dyn FileSystem>) -> Self {
         let node = fs.root();
-        Self { fs, node, file_type: FileType::Dir, counted: false }
+        Self { fs, node, file_type: FileType::Dir, counted: false, _holder: None }
+    }
+
+    /// A node whose reference `holder` has, which is kept alive for that.
+    #[must_use]
+    pub fn held(
+        fs: Arc<dyn FileSystem>,
+        node: NodeId,
+        file_type: FileType,
+        holder: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
+        Self { fs, node, file_type, counted: false, _holder: Some(holder) }
     }
 
     /// Looks `name` up in `dir`.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::mount::Mount;
 use crate::attr::{Attr, FileType};
 use crate::error::Result;
-use crate::fs::{FileSystem, FsInfo, NodeId, WritableFileSystem};
+use crate::fs::{FileSystem, FsInfo, NodeId, NodeRef, WritableFileSystem};
 
 /// A referenced node of a mount. Clones share the reference, which is given back with the last of them.
 #[derive(Clone)]
@@ -83,6 +83,13 @@ impl Location {
     #[must_use]
     pub fn fs(&self) -> &dyn FileSystem {
         self.0.mount.fs()
+    }
+
+    /// The node with its filesystem, for what works on nodes of any. Mounts on and below it are not seen there.
+    #[must_use]
+    pub fn node_ref(&self) -> NodeRef {
+        let fs = self.0.mount.shared_fs();
+        NodeRef::held(fs, self.node(), self.file_type(), Arc::<Place>::clone(&self.0))
     }
 
     /// The writing half of the filesystem.

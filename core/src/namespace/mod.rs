@@ -81,4 +81,12 @@ impl Namespace {
         }
         self.mounts.add(at, fs, options)
     }
+
+    /// Makes every change so far durable, in all that is mounted, as sync(2) does.
+    ///
+    /// # Errors
+    /// `EIO`, or what the host says, for the first filesystem that fails.
+    pub fn sync(&self) -> Result<()> {
+        self.mounts.sync(self.root.mount())
+    }
 }

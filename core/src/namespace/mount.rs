@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use super::location::Location;
 use crate::errno::Errno;
 use crate::error::Result;
-use crate::fs::{FileSystem, FileSystemExt, NodeId, WritableFileSystem};
+use crate::fs::{FileSystem, FileSystemExt, NodeId, SyncScope, WritableFileSystem};
 use crate::limits::MOUNTS_MAX;
 
 /// How a filesystem is mounted.
@@ -35,6 +35,10 @@ impl Mount {
 
     pub(super) fn fs(&self) -> &dyn FileSystem {
         &*self.fs
+    }
+
+    pub(super) fn shared_fs(&self) -> Arc<dyn FileSystem> {
+        Arc::clone(&self.fs)
     }
 
     /// The writing half.
@@ -126,6 +130,16 @@ impl MountTable {
         covered
             .values()
             .try_fold(version, |sum, covered| Some(sum.wrapping_add(covered.by.fs.names_version()?).wrapping_add(1)))
+    }
+
+    /// Makes durable what was changed in any of them.
+    pub(super) fn sync(&self, root: &Mount) -> Result<()> {
+        let covered = self.covered.read().unwrap_or_else(PoisonError::into_inner);
+        let mounts = covered.values().map(|covered| &*covered.by);
+        core::iter::once(root).chain(mounts).try_for_each(|mount| match mount.writable() {
+            Ok(writable) => writable.sync(SyncScope::All),
+            Err(_) => Ok(()),
+        })
     }
 
     /// Whether anything is mounted besides the root.

@@ -6,6 +6,7 @@
 mod bytes;
 mod file;
 mod mmap;
+mod replace;
 mod window;
 
 use core::fmt::Debug;
@@ -16,6 +17,7 @@ use ::bytes::Bytes;
 pub use self::bytes::{BytesSource, MemStorage};
 pub use self::file::FileSource;
 pub use self::mmap::MmapSource;
+pub use self::replace::Replacement;
 pub use self::window::WindowSource;
 use crate::errno::Errno;
 use crate::error::{Error, Result};

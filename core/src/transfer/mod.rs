@@ -1,5 +1,22 @@
-//! Trees into images.
+//! Trees into images, into directories of the host and into one another; trees compared, and written down.
 
+mod compress;
+mod copy;
+pub mod diff;
+#[cfg(all(feature = "host", target_os = "linux"))]
+mod extract;
+mod file;
+mod layer;
+mod mtree;
 mod pack;
+mod progress;
 
+pub use self::compress::{Compress, Compressor, can_compress, compress, levels};
+pub use self::copy::{AtPath, CopyOptions, CopyReport, Existing, Owners, copy_as, copy_into};
+#[cfg(all(feature = "host", target_os = "linux"))]
+pub use self::extract::{ExtractOptions, extract, own_ids};
+pub use self::file::{PackTarget, pack_beside, pack_file, pack_stream, pack_to_vec};
+pub use self::layer::{find_moves, write_layer, write_layer_file};
+pub use self::mtree::{Deviation, DeviationKind, Mtree, MtreeInvalid, MtreeOptions, write_mtree};
 pub use self::pack::{Loss, Lost, PackFormat, PackOptions, PackReport, pack};
+pub use self::progress::Progress;

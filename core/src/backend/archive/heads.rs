@@ -17,7 +17,7 @@ use crate::format::cpio::{EntryRef, HEADER_LEN, Header, LONGEST_HEAD, NAME_SIZE_
 use crate::limits::{HEAD_SEARCH_MAX, HEADS_PER_LANE_MAX};
 
 /// Places of a segment that are read at a time.
-pub(super) const LANES: usize = 4;
+pub(super) const LANES: usize = 8;
 
 /// The head of an entry: its header, its name and, of a symbolic link, the target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -124,7 +124,7 @@ impl HostFs {
 
     fn stat(&self, node: &Arc<Node>) -> Result<Stat> {
         let _names = self.names();
-        node.with(|on| on.stat())
+        node.stat()
     }
 
     /// What `name` means, if anything.
@@ -230,12 +230,16 @@ impl FileSystem for HostFs {
 
     fn read_shared(&self, node: NodeId, offset: u64, len: usize) -> Result<Bytes> {
         let file = self.content(node, false)?;
-        let size = size_of(&rustix::fs::fstat(&file).map_err(from_raw)?);
+        let stat = rustix::fs::fstat(&file).map_err(from_raw)?;
+        let size = size_of(&stat);
         let len = min_len(len.min(READ_SHARED_MAX), size.saturating_sub(offset));
         if len == 0 {
             return Ok(Bytes::new());
         }
-        if let Ok(Extent::Hole { end }) = extent_at(&file, offset) {
+        // Where everything is stored there is no hole to look for.
+        if is_sparse(&stat)
+            && let Ok(Extent::Hole { end }) = extent_within(&file, offset, size)
+        {
             return Ok(shared_zeros(end.saturating_sub(offset).min(to_u64(len))));
         }
         // OK to allocate: bounded by the file's length and READ_SHARED_MAX.
@@ -295,7 +299,15 @@ impl FileSystem for HostFs {
 }
 
 fn extent_at(file: &OwnedFd, offset: u64) -> Result<Extent> {
-    let size = size_of(&rustix::fs::fstat(file).map_err(from_raw)?);
+    extent_within(file, offset, size_of(&rustix::fs::fstat(file).map_err(from_raw)?))
+}
+
+/// Whether less is stored than the file is long. Compression makes it look so, too.
+fn is_sparse(stat: &Stat) -> bool {
+    u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) < size_of(stat)
+}
+
+fn extent_within(file: &OwnedFd, offset: u64, size: u64) -> Result<Extent> {
     if offset >= size {
         return Err(Errno::NoSuchDevice.into());
     }

@@ -305,6 +305,15 @@ impl Node {
         Ok(())
     }
 
+    /// What the host says about the node. The caller holds the lock on names.
+    pub(super) fn stat(self: &Arc<Self>) -> Result<Stat> {
+        if self.dir.is_none() && matches!(*lock(&self.handle), Handle::None) {
+            // Looking for the name tells it already.
+            return self.at_place(|_, _, stat| Ok(*stat));
+        }
+        self.with(|on| on.stat())
+    }
+
     /// Calls `act` with the best hold on the node there is. The caller holds the lock on names.
     pub(super) fn with<T>(self: &Arc<Self>, act: impl FnOnce(&On<'_>) -> Result<T>) -> Result<T> {
         if self.dir.is_some() {

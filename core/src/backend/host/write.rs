@@ -63,14 +63,16 @@ fn set_mode(on: &On<'_>, mode: u16) -> Result<()> {
 
 /// Gives a new node the owner and mode asked for, which neither the umask nor the directory's group shall change.
 fn finish(on: &On<'_>, new: &NewNode<'_>) -> Result<Stat> {
-    let stat = on.stat()?;
+    let mut stat = on.stat()?;
     if (stat.st_uid, stat.st_gid) != (new.uid, new.gid) {
         set_owner(on, attr::owner(Some(new.uid), Some(new.gid))?)?;
+        stat = on.stat()?;
     }
-    if !matches!(new.kind, NewKind::Symlink(_)) && mode_of(&on.stat()?) != new.mode & 0o7777 {
+    if !matches!(new.kind, NewKind::Symlink(_)) && mode_of(&stat) != new.mode & 0o7777 {
         set_mode(on, new.mode)?;
+        stat = on.stat()?;
     }
-    on.stat()
+    Ok(stat)
 }
 
 /// Runs [`finish`]; if it fails, removes the node again.
@@ -297,7 +299,8 @@ impl WritableFileSystem for HostFs {
             }
             // A change of owner may have taken set-uid away.
             let mode = changes.mode.unwrap_or_else(|| mode_of(&before));
-            if !is_link && (changes.mode.is_some() || mode_of(&on.stat()?) != mode) {
+            let may_differ = owner != (None, None) && !is_link;
+            if (changes.mode.is_some() && !is_link) || (may_differ && mode_of(&on.stat()?) != mode) {
                 set_mode(on, mode)?;
             }
             if let Some(times) = attr::timestamps(changes) {

@@ -216,6 +216,17 @@ fn record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     records.push(b'\n');
 }
 
+/// Digits and a NUL.
+fn octal<const N: usize>(mut value: u64) -> [u8; N] {
+    let mut field = [0; N];
+    for digit in field.iter_mut().rev().skip(1) {
+        // OK: one digit.
+        *digit = b'0'.wrapping_add((value & 7).to_le_bytes()[0]);
+        value >>= 3;
+    }
+    field
+}
+
 /// A header; what does not fit is left out, for records say it.
 fn header(
     kind: u8,
@@ -233,8 +244,8 @@ fn header(
             to.copy_from_slice(bytes);
         }
     };
-    let small = |value: u64| format!("{:07o}\0", value.min(SMALL_MAX)).into_bytes();
-    let large = |value: u64| format!("{:011o}\0", value.min(LARGE_MAX)).into_bytes();
+    let small = |value: u64| octal::<8>(value.min(SMALL_MAX));
+    let large = |value: u64| octal::<12>(value.min(LARGE_MAX));
     put(0, path, 100);
     put(100, &small(mode.into()), 8);
     put(108, &small(uid), 8);

@@ -1,0 +1,311 @@
+//! `mountless pack`, and what it shares with `mountless convert`.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::builder::PossibleValue;
+use mountless::Stack;
+use mountless::error::Error;
+use mountless::format::compress::Compression;
+use mountless::fs::FileSystem;
+use mountless::name::escape;
+use mountless::open::{Format, ImageRef, Location};
+use mountless::transfer::{Lost, PackFormat, PackOptions, PackReport, PackTarget, Progress, pack_beside, pack_stream};
+
+use crate::failure::{EXIT_FAILED, EXIT_UNREADABLE, Failure, Result};
+use crate::image::{OpenArgs, patiently, unreadable};
+use crate::json::Object;
+use crate::{output, progress};
+
+/// Packs a directory, an image or a stack of images into an image
+///
+/// The output is written beside its place, made durable and renamed, so a half-written image is never seen.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+What the format cannot hold (extended attributes in cpio, sockets in tar) is told on standard error, and with --json in \
+the fields lost_count and lost (path, what). --strict makes it a failure.
+
+Names are sorted and nodes numbered in that order, always; SOURCE_DATE_EPOCH limits times, as reproducible-builds.org \
+describes it.
+
+Examples:
+  mountless pack rootfs -o initrd.cpio.zst
+  mountless pack --reproducible rootfs -o layer.tar.gz
+  mountless pack base.cpio.gz changes.tar -o merged.cpio.xz
+  mountless pack rootfs -o - --format cpio | ssh host 'cat >/boot/initrd.img'")]
+pub(crate) struct Args {
+    /// Directories and images, the lowest first; more than one are merged as layers
+    #[arg(required = true, value_name = "SRC")]
+    sources: Vec<OsString>,
+
+    /// The image to write; `-` is standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+
+    #[command(flatten)]
+    how: How,
+
+    #[command(flatten)]
+    open: OpenArgs,
+}
+
+/// How to write an image.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct How {
+    /// The format to write [default: what the output's name ends with]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    format: Option<FormatName>,
+
+    /// How to compress [default: what the output's name ends with]
+    #[arg(short = 'c', long, value_name = "HOW", value_enum)]
+    compress: Option<CompressName>,
+
+    /// How hard to compress, as the tool of that name counts
+    #[arg(long, value_name = "N")]
+    level: Option<u32>,
+
+    /// The same bytes from the same files, on any machine: everything belongs to root, and no time is later than
+    /// SOURCE_DATE_EPOCH, or 1970 if that is not set
+    #[arg(long)]
+    reproducible: bool,
+
+    /// Everything belongs to this user and this group
+    #[arg(long, value_name = "UID:GID", value_parser = owner)]
+    owner: Option<(u32, u32)>,
+
+    /// Fails, and writes nothing, where the format cannot hold something
+    #[arg(long)]
+    strict: bool,
+
+    /// Prints one JSON object about what was written
+    #[arg(long)]
+    json: bool,
+}
+
+/// A format that can be written.
+#[derive(Clone, Copy, Debug)]
+struct FormatName(PackFormat);
+
+impl clap::ValueEnum for FormatName {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self(PackFormat::Cpio), Self(PackFormat::Tar)]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self.0 {
+            PackFormat::Cpio => PossibleValue::new("cpio").help("newc, as Linux takes it for an initramfs"),
+            PackFormat::Tar => PossibleValue::new("tar").help("pax, with extended attributes and fractions of times"),
+        })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum CompressName {
+    None,
+    Gzip,
+    Xz,
+    Zstd,
+    /// The frames that Linux takes for cpio, those of the tool for tar
+    Lz4,
+    Bzip2,
+    Lzma,
+}
+
+fn owner(text: &str) -> std::result::Result<(u32, u32), String> {
+    let numbers = text.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+    numbers.ok_or_else(|| "an owner is UID:GID, two numbers".to_owned())
+}
+
+pub(crate) fn run(args: &Args) -> Result {
+    let options = args.open.options();
+    let shown = args.sources.iter().map(|source| source.to_string_lossy()).collect::<Vec<_>>().join(", ");
+    let fs = patiently("opening", &shown, || Stack::open_with(&args.sources, &options)?.read_only())
+        .map_err(|error| unreadable(&error))?;
+    let leave_out = if args.output == Path::new("-") { None } else { inside(&args.sources, &args.output) };
+    args.how.write(&fs, &args.output, None, leave_out)
+}
+
+/// Where the output lies in a directory that is packed.
+fn inside(sources: &[OsString], output: &Path) -> Option<Box<[u8]>> {
+    let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let output = dir.canonicalize().ok()?.join(output.file_name()?);
+    sources.iter().find_map(|source| {
+        let Location::Path(path) = ImageRef::parse(source).location else { return None };
+        let path = path.canonicalize().ok().filter(|path| path.is_dir())?;
+        Some(output.strip_prefix(path).ok()?.as_os_str().as_encoded_bytes().into())
+    })
+}
+
+impl How {
+    /// What to write, from the options, the name of the output, and the format of the input.
+    pub(crate) fn target(&self, output: &Path, like: Option<Format>) -> Result<PackTarget> {
+        let (told_format, told_compression) = PackTarget::told_by(output);
+        let like = match like {
+            Some(Format::Cpio | Format::Elf) => Some(PackFormat::Cpio),
+            Some(Format::Tar | Format::Oci | Format::Docker) => Some(PackFormat::Tar),
+            _ => None,
+        };
+        let format = self.format.map(|FormatName(format)| format).or(told_format).or(like);
+        let Some(format) = format else {
+            let message = format!("cannot write: {}: its name does not tell the format", output.display());
+            return Err(
+                Failure::new(EXIT_UNREADABLE, message).next("--format FORMAT tells it, for example cpio or tar")
+            );
+        };
+        let compression = match (self.compress, format) {
+            (None, _) => told_compression,
+            (Some(CompressName::None), _) => None,
+            (Some(CompressName::Gzip), _) => Some(Compression::Gzip),
+            (Some(CompressName::Xz), _) => Some(Compression::Xz),
+            (Some(CompressName::Zstd), _) => Some(Compression::Zstd),
+            (Some(CompressName::Lz4), PackFormat::Cpio) => Some(Compression::Lz4Legacy),
+            (Some(CompressName::Lz4), _) => Some(Compression::Lz4Frame),
+            (Some(CompressName::Bzip2), _) => Some(Compression::Bzip2),
+            (Some(CompressName::Lzma), _) => Some(Compression::Lzma),
+        };
+        if self.level.is_some() && compression.is_none() {
+            let failure = Failure::new(EXIT_UNREADABLE, "cannot write: --level without compression");
+            return Err(failure.next("--compress HOW asks for it, or an ending like .gz"));
+        }
+        Ok(PackTarget::new(format, compression, self.level))
+    }
+
+    fn options(&self, leave_out: Option<Box<[u8]>>) -> Result<PackOptions> {
+        let epoch = source_date_epoch()?.or(self.reproducible.then_some(0));
+        let owner = self.owner.or(self.reproducible.then_some((0, 0)));
+        Ok(PackOptions { latest_mtime: epoch, owner, leave_out, as_layer: false })
+    }
+
+    /// Writes the tree of `fs` to `output` and tells about it.
+    pub(crate) fn write(
+        &self,
+        fs: &Arc<dyn FileSystem>,
+        output: &Path,
+        like: Option<Format>,
+        leave_out: Option<Box<[u8]>>,
+    ) -> Result {
+        let target = self.target(output, like)?;
+        let options = self.options(leave_out)?;
+        let progress = Progress::new();
+        let shown = output.display().to_string();
+        let report = if output == Path::new("-") {
+            self.write_to_stdout(fs, target, &options)?
+        } else {
+            let failed = |error: Error| failed(&shown, &error);
+            let packed = progress::watch("packing", &shown, &progress, || {
+                let (replacement, report) = pack_beside(fs, output, target, &options, &progress)?;
+                if self.strict && report.lost_count > 0 { Ok((None, report)) } else { Ok((Some(replacement), report)) }
+            });
+            let (replacement, report) = packed.map_err(failed)?;
+            tell(&report.lost, report.lost_count);
+            match replacement {
+                Some(replacement) => replacement.commit().map_err(failed)?,
+                None => {
+                    let message = format!("not written: {shown}: {} cannot hold all of it", target.format.word());
+                    return Err(Failure::new(EXIT_FAILED, message).next("another format may, or go without --strict"));
+                }
+            }
+            report
+        };
+        if self.json {
+            let mut out = output::stdout();
+            write_json(&mut out, &shown, target, &report)?;
+            out.flush()?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn write_to_stdout(
+        &self,
+        fs: &Arc<dyn FileSystem>,
+        target: PackTarget,
+        options: &PackOptions,
+    ) -> Result<PackReport> {
+        if io::stdout().is_terminal() {
+            let failure = Failure::new(EXIT_FAILED, "cannot write: standard output is a terminal");
+            return Err(failure.next("redirect it, or name a file with -o"));
+        }
+        if self.json || self.strict {
+            let failure = Failure::new(EXIT_UNREADABLE, "cannot write: standard output takes the image alone");
+            return Err(failure.next("--json and --strict need a file"));
+        }
+        let packed = pack_stream(fs, output::stdout(), target, options, &Progress::new());
+        let (_, report) = packed.map_err(|error| match error.errno() {
+            mountless::Errno::Pipe => Failure::new(0, ""),
+            _ => failed("standard output", &error),
+        })?;
+        tell(&report.lost, report.lost_count);
+        Ok(report)
+    }
+}
+
+/// The time in `SOURCE_DATE_EPOCH`, in seconds since 1970.
+pub(crate) fn source_date_epoch() -> Result<Option<i64>> {
+    let Some(epoch) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty()) else { return Ok(None) };
+    let secs = epoch.to_str().and_then(|epoch| epoch.parse().ok());
+    secs.map(Some).ok_or_else(|| {
+        let message = format!("SOURCE_DATE_EPOCH is {}, no count of seconds", epoch.display());
+        Failure::new(EXIT_UNREADABLE, message)
+    })
+}
+
+/// Why an image cannot be written.
+fn failed(output: &str, error: &Error) -> Failure {
+    if error.corrupt().is_some() {
+        return Failure::unreadable(error);
+    }
+    let failure = Failure::new(EXIT_FAILED, format!("cannot write: {output}: {error}"));
+    match error.errno() {
+        mountless::Errno::NotFound => failure.next("its directory must exist"),
+        mountless::Errno::FileTooBig => failure.next("--format tar holds larger files"),
+        _ => failure,
+    }
+}
+
+/// Says on stderr what was lost: each thing once, with the first paths.
+pub(crate) fn tell(lost: &[Lost], count: u64) {
+    const NAMED_MAX: usize = 3;
+    let mut kinds: Vec<(String, Vec<&Lost>)> = Vec::new();
+    for one in lost {
+        let what = one.what.to_string();
+        match kinds.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, paths)) => paths.push(one),
+            None => kinds.push((what, vec![one])),
+        }
+    }
+    for (what, paths) in kinds {
+        let named: Vec<_> = paths.iter().take(NAMED_MAX).map(|lost| escape(&lost.path).to_string()).collect();
+        let more = match paths.len().saturating_sub(NAMED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        output::note(&format!("{}{more}: {what}", named.join(", ")));
+    }
+    let told = u64::try_from(lost.len()).unwrap_or(u64::MAX);
+    match count.saturating_sub(told) {
+        0 => {}
+        more => output::note(&format!("{more} more of these and others")),
+    }
+}
+
+fn write_json(out: &mut impl Write, name: &str, target: PackTarget, report: &PackReport) -> io::Result<()> {
+    let mut object = Object::begin(out)?;
+    object.text("image", name)?;
+    object.text("format", target.format.word())?;
+    if let Some(compress) = target.compress {
+        object.text("compression", compress.compression.name())?;
+    }
+    object.number("entries", report.entries)?;
+    object.number("content_bytes", report.content_len)?;
+    object.number("stored_bytes", report.stored_len)?;
+    object.number("lost_count", report.lost_count)?;
+    object.array("lost", &report.lost, |lost, object| {
+        object.text("path", escape(&lost.path))?;
+        object.text("what", lost.what)
+    })?;
+    object.end()?;
+    out.write_all(b"\n")
+}

@@ -1,0 +1,57 @@
+//! A bar for what takes longer than a second, on terminals only.
+
+use std::io::IsTerminal as _;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use mountless::transfer::Progress;
+
+const BAR: &str = "{msg} [{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+const SPINNER: &str = "{msg} {bytes} {bytes_per_sec} {spinner}";
+
+/// Does `work` and shows how far it is.
+pub(crate) fn watch<T>(doing: &'static str, what: &str, progress: &Progress, work: impl FnOnce() -> T) -> T {
+    if !std::io::stderr().is_terminal() {
+        return work();
+    }
+    let (done, waiting) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let waited = |time| waiting.recv_timeout(time) == Err(mpsc::RecvTimeoutError::Timeout);
+            if !waited(Duration::from_secs(1)) {
+                return;
+            }
+            let bar = ProgressBar::new(0).with_message(format!("{doing} {what}"));
+            let mut has_total = None;
+            while waited(Duration::from_millis(100)) {
+                let (done, total) = progress.get();
+                if has_total != Some(total > 0) {
+                    has_total = Some(total > 0);
+                    // OK to go without: the style is what the bar looks like, and checked by a test.
+                    if let Ok(style) = ProgressStyle::with_template(if total > 0 { BAR } else { SPINNER }) {
+                        bar.set_style(style);
+                    }
+                }
+                bar.set_length(total);
+                bar.set_position(done);
+            }
+            bar.finish_and_clear();
+        });
+        let result = work();
+        drop(done);
+        result
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_styles_are_styles() {
+        for style in [BAR, SPINNER] {
+            assert!(ProgressStyle::with_template(style).is_ok(), "{style}");
+        }
+    }
+}

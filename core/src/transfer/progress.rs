@@ -1,0 +1,32 @@
+//! How far something long has come, for whoever watches from another thread.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts bytes of content, done and in all.
+#[derive(Debug, Default)]
+pub struct Progress {
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Progress {
+    /// Nothing done yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { done: AtomicU64::new(0), total: AtomicU64::new(0) }
+    }
+
+    /// Bytes done, and how many there are to do; 0 while that is not known.
+    #[must_use]
+    pub fn get(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn expect(&self, bytes: u64) {
+        self.total.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn advance(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Ordering::Relaxed);
+    }
+}

@@ -7,7 +7,8 @@ mod tfs_support;
 use std::sync::Arc;
 
 use mountless::attr::SetAttr;
-use mountless::backend::tfs::{NewVolume, TfsOptions, TfsVolume};
+use mountless::backend::mem::MemOptions;
+use mountless::backend::tfs::{ImageOptions, KeepOptions, NewTree, NewVolume, TfsOptions, TfsVolume, make_image};
 use mountless::clock::ManualClock;
 use mountless::format::tfs::Uuid;
 use mountless::fs::{
@@ -18,10 +19,25 @@ use tfs_support::{Event, Random, Recorded, cut_power, name, seen, sound};
 
 const LEN: u64 = 3 << 20;
 
-fn volume() -> (Arc<Recorded>, TfsVolume) {
+/// A volume that was made empty, or of a tree.
+fn volume(packed: bool) -> (Arc<Recorded>, TfsVolume) {
     let storage = Arc::new(Recorded::default());
-    let new = NewVolume { len: LEN, uuid: Uuid([7; 16]), label: b"crash".to_vec() };
     let clock = Arc::new(ManualClock::new(1_700_000_000_000_000_000));
+    if packed {
+        let fs = MemOptions::new().clock(clock.clone()).build();
+        let new = |kind| NewNode { kind, mode: 0o755, uid: 0, gid: 0 };
+        let dir = fs.create(fs.root(), name(b"d"), &new(NewKind::Dir)).unwrap().node;
+        for (at, len) in [(&b"a"[..], 3000), (b"b", 20_000), (b"c", 1)] {
+            let node = fs.create(dir, name(at), &new(NewKind::File)).unwrap().node;
+            fs.write_at(node, WriteAt::Offset(0), &vec![at[0]; len]).unwrap();
+            fs.link(node, fs.root(), name(at)).unwrap();
+        }
+        let tree = NewTree::from_fs(&(Arc::new(fs) as Arc<dyn FileSystem>), &KeepOptions::default()).unwrap().0;
+        make_image(&*storage, &tree, None, &ImageOptions::default()).unwrap();
+        let volume = TfsVolume::open(Arc::clone(&storage) as Arc<dyn Storage>, &TfsOptions::default(), clock);
+        return (storage, volume.unwrap());
+    }
+    let new = NewVolume { len: LEN, uuid: Uuid([7; 16]), label: b"crash".to_vec() };
     let volume = TfsVolume::make(Arc::clone(&storage) as Arc<dyn Storage>, &new, clock).unwrap();
     (storage, volume)
 }
@@ -79,8 +95,8 @@ fn dirs(fs: &TfsVolume) -> Vec<NodeId> {
 }
 
 /// Runs random operations with syncs, then cuts the power at every write.
-fn cut_everywhere(seed: u64, operations: usize, compactions: bool) -> usize {
-    let (storage, fs) = volume();
+fn cut_everywhere(seed: u64, operations: usize, compactions: bool, packed: bool) -> usize {
+    let (storage, fs) = volume(packed);
     let mut random = Random(seed);
     // The states of all commits: after how many events each is durable, and what is seen then.
     let mut states = vec![(storage.events.lock().unwrap().len(), seen(&fs))];
@@ -128,7 +144,7 @@ fn cut_everywhere(seed: u64, operations: usize, compactions: bool) -> usize {
 fn every_cut_leaves_the_state_of_a_commit() {
     let mut cuts = 0;
     for seed in 0..8 {
-        cuts += cut_everywhere(seed, 80, false);
+        cuts += cut_everywhere(seed, 80, false, false);
     }
     println!("{cuts} cuts");
     assert!(cuts > 2000, "{cuts}");
@@ -138,7 +154,16 @@ fn every_cut_leaves_the_state_of_a_commit() {
 fn every_cut_of_a_compaction_leaves_the_state_of_a_commit() {
     let mut cuts = 0;
     for seed in 100..104 {
-        cuts += cut_everywhere(seed, 80, true);
+        cuts += cut_everywhere(seed, 80, true, false);
+    }
+    assert!(cuts > 1000, "{cuts}");
+}
+
+#[test]
+fn every_cut_of_changes_to_a_packed_image_leaves_the_state_of_a_commit() {
+    let mut cuts = 0;
+    for seed in 200..204 {
+        cuts += cut_everywhere(seed, 80, seed % 2 == 0, true);
     }
     assert!(cuts > 1000, "{cuts}");
 }

@@ -11,7 +11,7 @@ use mountless::attr::{Device, SetAttr, SetTime};
 use mountless::backend::mem::{MemFs, MemOptions};
 use mountless::backend::tfs::{
     Attribute, BootOptions, EfiLoader, FileExtent, HostFiles, ImageOptions, KeepOptions, Loss, MadeImage,
-    ManifestTrees, NewTree, Part, TfsFs, TfsOptions, TfsVolume, from_manifest, make_image, random_uuid,
+    ManifestTrees, NewTree, Part, TfsFs, TfsOptions, TfsVolume, from_manifest, make_image, random_uuid, repair,
 };
 use mountless::clock::{ManualClock, Timestamp};
 use mountless::errno::Errno;
@@ -543,4 +543,39 @@ fn an_image_as_text() {
     fs.create(fs.root(), name(b"null"), &new(NewKind::Char(Device { major: 1, minor: 3 }))).unwrap();
     let (made, _) = image(&of_fs(&(fs as Arc<dyn FileSystem>)), None, &options());
     insta::assert_snapshot!(dump(&made));
+}
+
+/// The files that the `dump` tool of the Nanos sources takes out of an image, if `NANOS_DUMP` says where it is.
+fn dumped(image: &Bytes) -> Option<tempfile::TempDir> {
+    let Some(dump) = std::env::var_os("NANOS_DUMP") else {
+        eprintln!("NOT TESTED: NANOS_DUMP does not name the dump tool of Nanos");
+        return None;
+    };
+    let work = tempfile::tempdir().unwrap();
+    let path = work.path().join("image");
+    std::fs::write(&path, image).unwrap();
+    let output = std::process::Command::new(dump).arg("-d").arg(work.path().join("out")).arg(&path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    Some(work)
+}
+
+#[test]
+fn nanos_reads_what_is_made() {
+    let fs = everything() as Arc<dyn FileSystem>;
+    let disk = BootOptions { efi: Some(EfiLoader::Aa64(Bytes::from_static(b"loader"))), ..BootOptions::default() };
+    for boot in [None, Some(disk)] {
+        let (made, _) = image(&of_fs(&fs), boot.as_ref(), &options());
+        let source: Arc<dyn Source> = Arc::new(BytesSource::new(made.clone()));
+        let again = MemStorage::new();
+        repair(&source, &again).unwrap();
+        for image in [made, all(&again)] {
+            let Some(work) = dumped(&image) else { return };
+            let read = |path: &str| std::fs::read(work.path().join("out").join(path)).unwrap();
+            assert_eq!(read("link"), [1; 5000]);
+            assert_eq!(read("dir/file"), [1; 5000]);
+            for number in 0..40_usize {
+                assert_eq!(read(&format!("n{number}")), vec![u8::try_from(number).unwrap(); number * 100]);
+            }
+        }
+    }
 }

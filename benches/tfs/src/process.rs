@@ -24,6 +24,15 @@ pub(crate) fn memory(program: &OsStr, args: &Words<'_>) -> Result<String> {
     if output.status.success() { Ok(String::from_utf8(output.stdout)?) } else { Err(output.status.to_string().into()) }
 }
 
+/// Processor time of all processes that were run so far, in the kernel's ticks.
+pub(crate) fn children_ticks() -> Result<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // Behind the name, which may hold anything: state is the first field, these are the 14th and 15th.
+    let (_, fields) = stat.rsplit_once(')').ok_or("no name in /proc/self/stat")?;
+    let ticks = fields.split_whitespace().skip(13).take(2).map(str::parse::<u64>);
+    Ok(ticks.collect::<std::result::Result<Vec<_>, _>>()?.iter().sum())
+}
+
 /// Bytes of memory that are no pages of files.
 pub(crate) fn anonymous_memory() -> Result<u64> {
     status("RssAnon:")

@@ -277,7 +277,7 @@ impl Builder<'_> {
             body = Body::Special(special);
         }
         let (mtime, atime) = (exact_mtime.unwrap_or(mtime), exact_atime.unwrap_or(atime));
-        let meta = (meta != Meta::default()).then(|| Box::new(meta));
+        let meta = (!parts.are_all_in(&body) && meta != Meta::default()).then(|| Box::new(meta));
         let tuple = objects.tuple(id).map_or(0, |tuple| tuple.index);
         self.nodes.push(Some(Node { tuple, names: 0, mtime, atime, meta, body }));
         self.offsets.push(self.offset(id));
@@ -346,7 +346,9 @@ impl Builder<'_> {
                 durable: if uninited { 0 } else { count },
             });
         }
-        extents.sort_by_key(|extent| (extent.block, extent.count));
+        if extents.len() > 1 {
+            extents.sort_by_key(|extent| (extent.block, extent.count));
+        }
         for pair in extents.windows(2) {
             if let [before, after] = pair
                 && before.end() > after.block

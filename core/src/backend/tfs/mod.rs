@@ -2,6 +2,10 @@
 //!
 //! Opening replays the log into a tree, which then answers everything but reads of content; content is read from where
 //! it is. A file system opened for reading never changes, so nothing is locked.
+//!
+//! [`TfsFs`] reads; [`TfsVolume`] changes in place and [compacts](TfsVolume::compact); [`make_image`] makes images, of
+//! trees ([`NewTree`]) and [manifests](from_manifest); [`check`] finds what is wrong, and [`repair`] makes a sound image
+//! of what can be read.
 
 mod attribute;
 mod build;

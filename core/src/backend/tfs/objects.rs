@@ -265,12 +265,11 @@ impl Objects {
         self.entries.get(usize::try_from(at).ok()?)
     }
 
+    #[inline]
     fn find(&self, id: TupleId, key: u32) -> Option<u32> {
         let tuple = self.tuple(id)?;
         if tuple.indexed {
-            let hash = hash(&self.hasher, id.0, key);
-            let is = |&(tuple, entry): &(u32, u32)| tuple == id.0 && self.entry(entry).is_some_and(|it| it.key == key);
-            return self.large.find(hash, is).map(|(_, entry)| *entry);
+            return self.find_by_hash(id, key);
         }
         let mut next = tuple.first;
         while let Some(entry) = self.entry(next) {
@@ -282,13 +281,21 @@ impl Objects {
         None
     }
 
+    fn find_by_hash(&self, id: TupleId, key: u32) -> Option<u32> {
+        let hash = hash(&self.hasher, id.0, key);
+        let is = |&(tuple, entry): &(u32, u32)| tuple == id.0 && self.entry(entry).is_some_and(|it| it.key == key);
+        self.large.find(hash, is).map(|(_, entry)| *entry)
+    }
+
     /// Sets an entry, or removes it. With `is_new_key`, the tuple is known to have no entry with that key yet.
     fn set(&mut self, id: TupleId, key: u32, is_new_key: bool, value: Value) -> Result<()> {
         self.total = self.total.saturating_add(1);
         let found = if is_new_key {
             None
         } else {
-            self.index_if_large(id);
+            if self.tuple(id).is_some_and(|tuple| tuple.count > CHAIN_MAX && !tuple.indexed) {
+                self.index_all(id);
+            }
             self.find(id, key)
         };
         let packed = Packed::new(value, &mut self.others);
@@ -323,10 +330,10 @@ impl Objects {
         Ok(())
     }
 
-    /// Puts the entries of a tuple into the hash table, if they are many: only now that one of them is looked for.
-    fn index_if_large(&mut self, id: TupleId) {
-        let tuple = usize::try_from(id.0).ok().and_then(|at| self.tuples.get_mut(at));
-        let Some(tuple) = tuple.filter(|tuple| tuple.count > CHAIN_MAX && !tuple.indexed) else { return };
+    /// Puts the entries of a tuple into the hash table: they are many, and one of them is looked for.
+    #[cold]
+    fn index_all(&mut self, id: TupleId) {
+        let Some(tuple) = usize::try_from(id.0).ok().and_then(|at| self.tuples.get_mut(at)) else { return };
         tuple.indexed = true;
         let mut next = tuple.first;
         while let Some(entry) = self.entry(next).copied() {
@@ -552,86 +559,4 @@ fn hash(hasher: &RandomState, tuple: u32, key: u32) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::tfs::{FrameWriter, Item, LogReader, RecordWriter, Volume, extension_start};
-
-    /// What a log of one record gives, on top of three: a tuple with two symbols, and an entry that is a tuple.
-    fn applied(record: &RecordWriter, apply: impl Fn(&mut Objects, Record<'_>) -> Result<(), Stop>) -> String {
-        let mut first = RecordWriter::new(); // #1
-        first.tuple(2);
-        first.symbol(b"a"); // #2
-        first.number(5);
-        first.symbol(b""); // #3
-        first.vector(0); // #4
-        let mut second = RecordWriter::new();
-        second.tuple_ref(1, 1);
-        second.symbol(b"b"); // #5
-        second.tuple(0); // #6
-        let mut frames = FrameWriter::new(extension_start(1, Some(&Volume::default())), 512);
-        for record in [&first, &second, record] {
-            assert_eq!(frames.record(record.bytes(), 0), record.bytes().len());
-        }
-        let bytes = frames.end();
-        let mut log = LogReader::new(100, false);
-        let mut objects = Objects::new();
-        let (_, mut frames) = log.begin(LogReader::FIRST, &bytes).unwrap();
-        let mut result = "sound".to_owned();
-        while let Ok(Item::Record(record)) = log.next_item(&mut frames) {
-            if let Err(Stop::Damage(damage)) = apply(&mut objects, record) {
-                result = damage.to_string();
-            }
-        }
-        // Of a record that is damaged a part may have been done.
-        if result != "sound" {
-            return result;
-        }
-        let Objects { dictionary, numbers, tuples, total, obsolete, .. } = &objects;
-        let entries: Vec<Vec<_>> =
-            (0..tuples.len()).map(|id| objects.entries(TupleId(u32::try_from(id).unwrap())).collect()).collect();
-        let tuples: Vec<_> = tuples.iter().map(|tuple| (tuple.index, tuple.offset, tuple.count)).collect();
-        format!("{} {numbers:?} {tuples:?} {entries:?} {total} {obsolete}", dictionary.count())
-    }
-
-    #[test]
-    fn the_quick_way_is_the_same_as_the_long_way() {
-        let mut quick = 0;
-        let values: [&dyn Fn(&mut RecordWriter); 9] = [
-            &|record| record.number(7),
-            &|record| record.number(u64::MAX),
-            &|record| record.integer(true, 7),
-            &|record| record.string(b"x"),
-            &|record| record.delete(),
-            &|record| record.null(),
-            &|record| record.tuple(0),
-            &|record| {
-                record.tuple(2);
-                for (key, value) in [(2, 300), (5, u64::MAX >> 2)] {
-                    record.symbol_ref(key);
-                    record.number(value);
-                }
-            },
-            &|record| {
-                record.tuple(3);
-                for key in [2, 5, 2] {
-                    record.symbol_ref(key);
-                    record.number(key.into());
-                }
-            },
-        ];
-        for tuple in 0..9 {
-            for key in [0, 1, 2, 3, 4, 5, 6, 7, 9, 200, 100_000] {
-                for value in values {
-                    let mut record = RecordWriter::new();
-                    record.tuple_ref(tuple, 1);
-                    record.symbol_ref(key);
-                    value(&mut record);
-                    let long = applied(&record, Objects::apply_any);
-                    assert_eq!(applied(&record, Objects::apply), long, "{tuple} {key}");
-                    quick += usize::from(!long.contains("byte"));
-                }
-            }
-        }
-        assert!(quick > 50, "{quick}");
-    }
-}
+mod tests;

@@ -352,8 +352,8 @@ impl Tree {
     pub(super) fn read_dir(&self, dir: NodeId, from: Cookie, batch: &mut DirBatch) -> Result<()> {
         for (named, slot) in self.dir(dir)?.entries.after(from.get()) {
             let entry = DirEntry {
-                // Never fails: only proven names get in.
-                name: Name::new(self.symbols.name(named.name))?,
+                // OK: only proven names get in.
+                name: Name::proven(self.symbols.name(named.name)),
                 ino: self.id(slot).get(),
                 file_type: self.at(slot)?.body.file_type(),
                 cookie: Cookie::new(named.serial),

@@ -61,8 +61,13 @@ fn groups(bytes: &[u8], mut value: u64) -> Result<(u64, usize), NumberError> {
 ///
 /// # Errors
 /// `NumberError`.
+#[inline]
 pub fn varint(bytes: &[u8]) -> Result<(u64, usize), NumberError> {
-    groups(bytes, 0)
+    match bytes {
+        [a @ 0..=0x7f, ..] => Ok((u64::from(*a), 1)),
+        [a, b @ 0..=0x7f, ..] => Ok((u64::from(a & 0x7f) << 7 | u64::from(*b), 2)),
+        _ => groups(bytes, 0),
+    }
 }
 
 /// Appends a number in its shortest form.
@@ -439,18 +444,19 @@ pub enum NewValue {
 impl Change {
     /// The change that a record is, if it is one; all others are for [`ValueReader`]. Most records of most logs are:
     /// they tell where the content of files is.
+    #[inline]
     #[must_use]
     pub fn of(record: &Record<'_>) -> Option<Self> {
         let [0x11, rest @ ..] = record.bytes else { return None };
         if record.version != Version::V5 {
             return None;
         }
-        let (tuple, rest) = quick_number(rest)?;
+        let (tuple, rest) = quick_groups(0, rest)?;
         let (key, rest) = quick_symbol(rest)?;
         let value_pos = record.bytes.len().checked_sub(rest.len())?;
         let (value, rest) = match rest {
             [0xb0, rest @ ..] => {
-                let (number, rest) = quick_number(rest)?;
+                let (number, rest) = quick_groups(0, rest)?;
                 (NewValue::Number(number), rest)
             }
             [head @ 0x90..=0x93, rest @ ..] => {
@@ -459,7 +465,7 @@ impl Change {
                 for entry in entries.iter_mut().take(count) {
                     let (key, behind) = quick_symbol(rest)?;
                     let [0xb0, behind @ ..] = behind else { return None };
-                    let (number, behind) = quick_number(behind)?;
+                    let (number, behind) = quick_groups(0, behind)?;
                     (*entry, rest) = ((key, number), behind);
                 }
                 (NewValue::Tuple { count, entries }, rest)
@@ -470,36 +476,27 @@ impl Change {
     }
 }
 
-#[inline]
-fn quick_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut value = 0;
-    // Longer ones are rare.
-    for (at, &byte) in bytes.iter().enumerate().take(9) {
-        value = value << 7 | u64::from(byte & 0x7f);
-        if byte & 0x80 == 0 {
-            return Some((value, bytes.get(at.checked_add(1)?..)?));
+/// Groups of 7 bits behind those in `value`; `None` for more than there usually are.
+#[inline(always)]
+fn quick_groups(value: u64, bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let group = |byte: &u8| u64::from(byte & 0x7f);
+    match bytes {
+        [a @ 0..=0x7f, rest @ ..] => Some((value << 7 | group(a), rest)),
+        [a, b @ 0..=0x7f, rest @ ..] => Some((value << 14 | group(a) << 7 | group(b), rest)),
+        [a, b, c @ 0..=0x7f, rest @ ..] => Some((value << 21 | group(a) << 14 | group(b) << 7 | group(c), rest)),
+        [a, b, c, d @ 0..=0x7f, rest @ ..] => {
+            Some((value << 28 | group(a) << 21 | group(b) << 14 | group(c) << 7 | group(d), rest))
         }
+        _ => None,
     }
-    None
 }
 
 /// The number of a symbol of the dictionary.
-#[inline]
+#[inline(always)]
 fn quick_symbol(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let (&first, rest) = bytes.split_first()?;
-    let top = u64::from(first & 7);
-    match first & 0xf8 {
-        0 => Some((top, rest)),
-        8 => {
-            let mut value = top;
-            for (at, &byte) in rest.iter().enumerate().take(8) {
-                value = value << 7 | u64::from(byte & 0x7f);
-                if byte & 0x80 == 0 {
-                    return Some((value, rest.get(at.checked_add(1)?..)?));
-                }
-            }
-            None
-        }
+    match bytes {
+        [first @ 0..=7, rest @ ..] => Some((u64::from(*first), rest)),
+        [first @ 8..=15, rest @ ..] => quick_groups(u64::from(first & 7), rest),
         _ => None,
     }
 }

@@ -52,6 +52,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<commands::run::Args>),
+    Test(commands::test::Args),
     #[cfg(target_os = "linux")]
     Exec(Box<commands::exec::Args>),
     #[cfg(target_os = "linux")]
@@ -62,6 +63,9 @@ enum Command {
     Stat(commands::stat::Args),
     Find(commands::find::Args),
     Info(commands::info::Args),
+    #[cfg(target_os = "linux")]
+    #[command(name = commands::exec::Inside::NAME, hide = true)]
+    ExecInside(commands::exec::Inside),
     Pack(commands::pack::Args),
     Convert(commands::convert::Args),
     Extract(commands::extract::Args),
@@ -79,9 +83,8 @@ enum Command {
     Chmod(commands::chmod::Args),
     Touch(commands::touch::Args),
     Write(commands::write::Args),
-    #[cfg(target_os = "linux")]
-    #[command(name = commands::exec::Inside::NAME, hide = true)]
-    ExecInside(commands::exec::Inside),
+    Completions(commands::completions::Args),
+    Man(commands::man::Args),
 }
 
 fn main() -> ExitCode {
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
     log_to_stderr(cli.verbose);
     let done = match cli.command {
         Command::Run(args) => commands::run::run(*args),
+        Command::Test(args) => commands::test::run(args),
         #[cfg(target_os = "linux")]
         Command::Exec(args) => commands::exec::run(&args),
         #[cfg(target_os = "linux")]
@@ -122,6 +126,8 @@ fn main() -> ExitCode {
         Command::Chmod(args) => commands::chmod::run(&args),
         Command::Touch(args) => commands::touch::run(&args),
         Command::Write(args) => commands::write::run(&args),
+        Command::Completions(args) => commands::completions::run(&args, Cli::command()),
+        Command::Man(args) => commands::man::run(&args, Cli::command()),
     };
     done.unwrap_or_else(|failure| failure.report())
 }

@@ -23,8 +23,9 @@ pub(crate) struct StackArgs {
     #[arg(short, long = "image", value_name = "IMAGE")]
     images: Vec<OsString>,
 
-    /// Where changes go: a TFS image, to whose log they are appended, or `mem:` for memory, the default. Above other
-    /// images its directory `upper` holds the changes, else the image itself is changed
+    /// Where changes go: a directory, as Linux's overlayfs keeps them; a TFS image, to whose log they are appended; or
+    /// `mem:` for memory, the default. Above other images its directory `upper` holds the changes, else it is changed
+    /// itself
     #[arg(long, value_name = "IMAGE")]
     upper: Option<OsString>,
 
@@ -58,12 +59,14 @@ impl StackArgs {
     /// The merged tree, writable; changes go to the upper layer, which is `memory` unless another one is named.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "what is mounted needs Linux"))]
     pub(crate) fn tree(&self, memory: MemOptions) -> Result<Arc<dyn FileSystem>> {
-        self.trees(memory).map(|trees| trees.after)
+        Ok(self.trees(memory)?.after)
     }
 
-    /// The same, with the images merged as they are.
+    /// The same, and the tree without that layer.
     pub(crate) fn trees(&self, memory: MemOptions) -> Result<Trees> {
         let options = self.open.options();
+        let stack = patiently("opening", &self.name(), || Stack::open_with(&self.images, &options));
+        let stack = stack.map_err(|error| unreadable(&error))?;
         let upper = match &self.upper {
             None => Arc::new(memory.build()),
             Some(reference) => {
@@ -71,17 +74,17 @@ impl StackArgs {
                 patiently("opening", &reference.to_string_lossy(), open).map_err(|error| unchangeable(&error))?
             }
         };
-        // Without anything below there is nothing to merge, and changes need no marks for what they hide.
-        if self.images.is_empty() && self.upper.is_some() {
-            return Ok(Trees { before: None, after: upper });
+        if self.images.is_empty() {
+            let before: Option<Arc<dyn FileSystem>> = match self.upper {
+                None => Some(Arc::new(MemOptions::new().build())),
+                Some(_) => None,
+            };
+            // Without anything below there is nothing to merge, and changes need no marks for what they hide.
+            return Ok(Trees { before, after: upper });
         }
-        let open = || {
-            let stack = Stack::open_with(&self.images, &options)?;
-            let before: Arc<dyn FileSystem> =
-                if self.images.is_empty() { Arc::new(MemOptions::new().build()) } else { stack.read_only()? };
-            Ok(Trees { before: Some(before), after: stack.with_upper(upper)? })
-        };
-        patiently("opening", &self.name(), open).map_err(|error| unreadable(&error))
+        let merged =
+            stack.read_only().and_then(|before| Ok(Trees { before: Some(before), after: stack.with_upper(upper)? }));
+        merged.map_err(|error| unreadable(&error))
     }
 
     /// Puts the volumes on the tree.
@@ -94,7 +97,7 @@ impl StackArgs {
 fn unchangeable(error: &Error) -> Failure {
     let next = match error.errno() {
         Errno::Busy => "unmount it, or end the program that has it open",
-        Errno::NotSupported => "--upper takes a TFS image, or `mem:` for memory",
+        Errno::NotSupported => "--upper takes a directory, a TFS image, or `mem:` for memory",
         _ => return unreadable(error),
     };
     Failure::new(EXIT_UNREADABLE, format!("cannot change image: {error}")).next(next)

@@ -58,6 +58,9 @@ pub const TFS_ATTRIBUTE_VALUES_MAX: u32 = 1_000_000;
 /// Paths that directories with several names may give; such directories exist in damaged TFS images only.
 pub const TFS_SHARED_PATHS_MAX: u64 = 10_000_000;
 
+/// Tuples and vectors inside one another in a manifest of TFS: a thousand directories.
+pub const TFS_MANIFEST_DEPTH_MAX: usize = 2048;
+
 /// Default limit on the decompressed size of an image, in bytes.
 pub const UNPACKED_MAX: u64 = 4 << 30;
 

@@ -49,9 +49,16 @@ pub fn fetch() -> Result {
             println!("{}", c_program(&name)?.display());
         }
     }
+    for name in CRASH_EXAMPLE {
+        println!("{}", crash_example(name)?.display());
+    }
+    println!("{}", sqlite_bank()?.display());
     println!("{}", python()?.display());
     Ok(())
 }
+
+/// The programs of `examples/crash`.
+pub const CRASH_EXAMPLE: [&str; 2] = ["save", "check"];
 
 fn sources() -> PathBuf {
     crate::workspace().join("tests/guests")
@@ -63,8 +70,77 @@ fn sources() -> PathBuf {
 /// The compiler's, or a sentence that says how to get one.
 pub fn c_program(name: &str) -> Result<PathBuf> {
     let source = sources().join(name).with_extension("c");
+    compiled(name, &source, |compile| {
+        compile.args(["-Wall", "-Wextra", "-Werror"]).arg(&source);
+        Ok(())
+    })
+}
+
+/// The module compiled from `examples/crash/NAME.c`.
+///
+/// # Errors
+/// As [`c_program`].
+pub fn crash_example(name: &str) -> Result<PathBuf> {
+    let source = crate::workspace().join("examples/crash").join(name).with_extension("c");
+    compiled(&format!("crash-{name}"), &source, |compile| {
+        compile.args(["-Wall", "-Wextra", "-Werror"]).arg(&source);
+        Ok(())
+    })
+}
+
+/// Where SQLite's sources are published in one file.
+const SQLITE_CRATE: (&str, &str) = ("libsqlite3-sys", "0.39.1");
+
+/// `tests/guests/sqlite/bank.c` with SQLite.
+///
+/// # Errors
+/// As [`c_program`], and if SQLite's sources cannot be downloaded.
+pub fn sqlite_bank() -> Result<PathBuf> {
+    let source = sources().join("sqlite/bank.c");
+    compiled("sqlite-bank", &source, |compile| {
+        let sqlite = sqlite_source()?;
+        let mut include = std::ffi::OsString::from("-I");
+        include.push(&sqlite);
+        compile.arg(include).args([
+            "-D_WASI_EMULATED_GETPID",
+            "-D_WASI_EMULATED_MMAN",
+            "-DSQLITE_THREADSAFE=0",
+            "-DSQLITE_OMIT_LOAD_EXTENSION",
+            "-DSQLITE_TEMP_STORE=3",
+            "-Wno-everything",
+        ]);
+        compile.arg(&source).arg(sqlite.join("sqlite3.c"));
+        compile.args(["-lwasi-emulated-getpid", "-lwasi-emulated-mman"]);
+        Ok(())
+    })
+}
+
+/// SQLite's sources, where cargo unpacks the crate that carries them.
+fn sqlite_source() -> Result<PathBuf> {
+    let (name, version) = SQLITE_CRATE;
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    let registries = home.ok_or("there is no home directory to look for cargo's downloads in")?.join("registry/src");
+    let find = || {
+        let mut dirs = fs::read_dir(&registries).ok()?.filter_map(std::result::Result::ok);
+        dirs.find_map(|registry| {
+            let dir = registry.path().join(format!("{name}-{version}/sqlite3"));
+            dir.join("sqlite3.c").exists().then_some(dir)
+        })
+    };
+    if let Some(dir) = find() {
+        return Ok(dir);
+    }
+    // It downloads what it tells about.
+    run_quiet(crate::cargo().args(["info", "--quiet", &format!("{name}@{version}")]))
+        .map_err(|error| format!("SQLite's sources cannot be downloaded: {error}"))?;
+    find().ok_or_else(|| format!("{name} {version} is not in {}", registries.display()).into())
+}
+
+/// The module that `arguments` make the compiler make, if it is older than its source.
+fn compiled(name: &str, source: &Path, arguments: impl FnOnce(&mut Command) -> Result) -> Result<PathBuf> {
     let wasm = dir().join(name).with_extension("wasm");
-    if is_newer(&wasm, &source) {
+    if is_newer(&wasm, source) {
         return Ok(wasm);
     }
     if !has_c_toolchain() {
@@ -77,7 +153,8 @@ pub fn c_program(name: &str) -> Result<PathBuf> {
     fs::create_dir_all(&making_dir)?;
     let making = making_dir.join(name).with_extension("wasm");
     let mut compile = Command::new(CLANG);
-    compile.args(["--target=wasm32-wasi", "-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&making).arg(&source);
+    compile.args(["--target=wasm32-wasi", "-O2", "-o"]).arg(&making);
+    arguments(&mut compile)?;
     run_quiet(&mut compile)?;
     fs::rename(&making, &wasm)?;
     fs::remove_dir(&making_dir)?;

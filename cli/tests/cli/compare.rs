@@ -305,3 +305,32 @@ fn logs_are_shown_record_by_record() {
     mountless: cannot read: IN/basic.img: a crash log needs a partitioned disk
     ");
 }
+
+#[test]
+fn completions_and_manual_name_every_command() {
+    let sandbox = Sandbox::new();
+    let help = sandbox.run(["--help"]).stdout;
+    let commands: Vec<_> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()))
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(commands.len() > 25, "{commands:?}");
+    let bash = sandbox.run(["completions", "bash"]);
+    let pages = sandbox.input("man1");
+    fs::create_dir(&pages).unwrap();
+    let done = sandbox.run(["man", pages.to_str().unwrap()]);
+    assert_eq!((bash.code, done.code), (0, 0), "{}{}", bash.stderr, done.stderr);
+    for command in commands {
+        assert!(bash.stdout.contains(&format!("mountless__subcmd__{command}")), "{command}");
+        let page = fs::read_to_string(pages.join(format!("mountless-{command}.1"))).unwrap();
+        assert!(page.contains(".TH") && page.contains("mountless"), "{command}");
+        // Each shows how it is used.
+        let help = sandbox.run([command, "--help"]).stdout;
+        assert!(help.contains("Example"), "{command} --help has no example");
+    }
+    assert!(pages.join("mountless.1").exists());
+}

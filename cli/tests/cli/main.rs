@@ -5,12 +5,15 @@
 
 mod broken;
 mod compare;
+mod crash;
 mod edit;
 mod extract;
+mod inject;
 mod inspect;
 mod mounts;
 mod pack;
 mod run;
 mod sandbox;
+mod test;
 mod volumes;
 mod watch;

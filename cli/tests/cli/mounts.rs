@@ -153,7 +153,7 @@ fn what_cannot_be_mounted_is_said() {
     assert_snapshot!(sandbox.run(["mount", "--upper", &image, "/mnt"]).shown(), @"
     --- stderr, exit code 2
     mountless: cannot change image: IN/base.cpio: cpio does not take changes as an upper layer
-      next: --upper takes a TFS image, or `mem:` for memory
+      next: --upper takes a directory, a TFS image, or `mem:` for memory
     ");
 }
 

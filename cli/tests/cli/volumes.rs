@@ -195,3 +195,23 @@ except OSError as error:
     assert_eq!(fs::read(other.given().join("new")).unwrap(), b"to the other");
     assert!(!host.given().join("share/new").exists());
 }
+
+#[test]
+fn changes_are_kept_in_a_directory_for_the_next_run() {
+    let sandbox = Sandbox::new();
+    let image = sandbox.image("base.cpio", &[("etc/motd", b"welcome\n"), ("share/doc", b"doc\n")]);
+    let program = c_guest("files");
+    let run = |upper: &Path| {
+        let words = ["run", "-i", &image, "--upper", shown(upper), shown(&program), "/", "0"];
+        let done = sandbox.run(words);
+        assert_eq!(done.stderr, "", "{}", done.shown());
+        done
+    };
+    let (upper, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = run(upper.path());
+    assert_eq!(first.code, 0);
+    assert!(fs::read_dir(upper.path().join("upper")).unwrap().count() > 0, "the changes are there");
+    assert_eq!(fs::read_dir(upper.path().join("work")).unwrap().count(), 0, "nothing half made is left");
+    assert_eq!(run(other.path()).stdout, first.stdout, "another directory knows nothing of it");
+    assert_ne!(run(upper.path()).stdout, first.stdout, "the program finds what it made the first time");
+}

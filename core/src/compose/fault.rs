@@ -89,6 +89,12 @@ impl Fault {
         self.put(key, value).map_err(|problem| FaultError { key: key.to_owned(), problem })
     }
 
+    /// Whether it strikes whenever it could: it is left to no chance.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        self.probability >= 1.0
+    }
+
     fn put(&mut self, key: &str, value: &str) -> core::result::Result<(), String> {
         match key {
             "op" => self.ops = kinds(value)?,

@@ -12,15 +12,13 @@ use std::path::{Path, PathBuf};
 pub use self::mode::ModeChange;
 use crate::backend::archive::ArchiveReport;
 use crate::backend::mem::MemOptions;
-use crate::backend::tfs::{TfsOptions, TfsVolume};
 use crate::clock::{Clock, Timestamp};
 use crate::compose::Overlay;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::fs::{FileSystem, FileSystemExt, SyncScope};
 use crate::namespace::Namespace;
-use crate::open::{Format, ImageRef, Location, OpenOptions, format_of, open, stored_bytes, tfs_part, with_image};
-use crate::source::FileSource;
+use crate::open::{Format, ImageRef, Location, OpenOptions, at_image, format_of, open, open_volume, stored_bytes};
 use crate::transfer::{PackFormat, PackOptions, PackReport, PackTarget, Progress, pack_file};
 
 /// An image that is being changed.
@@ -93,12 +91,11 @@ impl Editor {
         let Location::Path(path) = &reference.location else { return Err(NotEditable::Stream.into()) };
         let format = match (reference.format, stored_bytes(reference, &options)?) {
             (Some(format), _) => format,
-            (None, Some(source)) => format_of(&source).map_err(|error| with_image(error, reference))?,
+            (None, Some(source)) => format_of(&source).map_err(|error| at_image(error, reference))?,
             (None, None) => Format::Dir,
         };
         if format == Format::Tfs {
-            return Self::open_tfs(reference, path.clone(), &options, clock)
-                .map_err(|error| with_image(error, reference));
+            return Self::open_tfs(reference, path, &options, clock).map_err(|error| at_image(error, reference));
         }
         let image = open(reference, &options)?;
         let kind = match (image.facts.format, &image.facts.archive) {
@@ -122,11 +119,8 @@ impl Editor {
         Ok(Self { namespace: Namespace::new(Arc::clone(&fs)), fs, kind })
     }
 
-    fn open_tfs(reference: &ImageRef, path: PathBuf, options: &OpenOptions, clock: Arc<dyn Clock>) -> Result<Self> {
-        let part = tfs_part(reference.select.as_deref())?;
-        let storage = Arc::new(FileSource::open_exclusive(path)?);
-        let options = TfsOptions { part, recover: false, defaults: options.defaults };
-        let fs: Arc<dyn FileSystem> = Arc::new(TfsVolume::open(storage, &options, clock)?);
+    fn open_tfs(reference: &ImageRef, path: &Path, options: &OpenOptions, clock: Arc<dyn Clock>) -> Result<Self> {
+        let fs: Arc<dyn FileSystem> = Arc::new(open_volume(reference, path, options, clock)?);
         Ok(Self { namespace: Namespace::new(Arc::clone(&fs)), fs, kind: Kind::Tfs })
     }
 

@@ -104,6 +104,8 @@ fn of_tfs(report: &TfsReport) -> Vec<Fact> {
         ("dictionary_entries", Some(FactValue::Number(report.dictionary_len.into()))),
         ("entries_set", Some(FactValue::Number(report.entries_set))),
         ("entries_dead", Some(FactValue::Number(report.entries_dead))),
+        ("log_live_percent", Some(FactValue::Number(report.log_size().live_percent()))),
+        ("compaction_pays", report.log_size().is_mostly_dead().then(|| text(&"yes"))),
         ("attributes", Some(FactValue::List(attributes.collect()))),
         ("damage", Some(FactValue::List(damage.collect()))),
     ];

@@ -2,24 +2,29 @@
 
 use alloc::format;
 use alloc::sync::Arc;
+use std::fs::File;
+use std::path::Path;
 
-use super::{Format, ImageRef, Location, OpenOptions, detect_format, tfs_part, with_image};
+use super::{Format, ImageRef, Location, OpenOptions, at_image, detect_format, from_io, tfs_part};
 use crate::backend::mem::MemFs;
 use crate::backend::tfs::{TfsOptions, TfsVolume};
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
+#[cfg(all(feature = "host", target_os = "linux"))]
+use crate::compose::LinuxUpper;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::fs::FileSystem;
 use crate::source::{FileSource, Source};
 
-/// Opens an image to be changed in place: a TFS, whose changes are appended to its log, or `mem:`, a new and empty tree
-/// in memory. By itself it is a writable tree; [`Stack::with_upper`](crate::Stack::with_upper) puts it above others.
+/// Opens an image to be changed in place: a TFS, whose changes are appended to its log; a host directory, in the form of
+/// [`LinuxUpper`]; or `mem:`, a new and empty tree in memory. By itself it is a writable tree;
+/// [`Stack::with_upper`](crate::Stack::with_upper) puts it above others, in its directory `upper`.
 ///
 /// # Errors
 /// `EBUSY` if somebody else has it open for writing; `ENOTSUP` for every other format, and for a TFS with parts that
 /// cannot be written to, see [`TfsVolume::open`]; the rest as [`open`](super::open).
 pub fn open_upper(reference: &ImageRef, options: &OpenOptions) -> Result<Arc<dyn FileSystem>> {
-    open_location(reference, options).map_err(|error| with_image(error, reference))
+    open_location(reference, options).map_err(|error| at_image(error, reference))
 }
 
 fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<Arc<dyn FileSystem>> {
@@ -30,19 +35,44 @@ fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<Arc<dyn 
         }
         (Location::Path(path), _) => path,
     };
-    if path.is_dir() {
-        return Err(no_upper(Format::Dir));
+    if path.is_dir() || reference.format == Some(Format::Dir) {
+        return open_dir(path);
     }
-    let storage = Arc::new(FileSource::open_exclusive(path)?);
-    let source: Arc<dyn Source> = Arc::clone(&storage) as Arc<dyn Source>;
-    match reference.format.map_or_else(|| detect_format(&source), Ok)? {
-        Format::Tfs => {
-            let part = tfs_part(reference.select.as_deref())?;
-            let options = TfsOptions { part, defaults: options.defaults, ..TfsOptions::default() };
-            Ok(Arc::new(TfsVolume::open(storage, &options, Arc::new(SystemClock))?))
-        }
+    match reference.format.map_or_else(|| detect_format(&open_file(path)?), Ok)? {
+        Format::Tfs => Ok(Arc::new(open_volume(reference, path, options, Arc::new(SystemClock))?)),
         other => Err(no_upper(other)),
     }
+}
+
+fn open_file(path: &Path) -> Result<Arc<dyn Source>> {
+    Ok(Arc::new(FileSource::new(File::open(path).map_err(from_io)?)?))
+}
+
+/// Opens the TFS that `reference` selects in the file at `path` for writing.
+///
+/// # Errors
+/// As [`open_upper`].
+pub(crate) fn open_volume(
+    reference: &ImageRef,
+    path: &Path,
+    options: &OpenOptions,
+    clock: Arc<dyn Clock>,
+) -> Result<TfsVolume> {
+    let part = tfs_part(reference.select.as_deref())?;
+    let storage = Arc::new(FileSource::open_exclusive(path)?);
+    TfsVolume::open(storage, &TfsOptions { part, recover: false, defaults: options.defaults }, clock)
+}
+
+/// In Linux's form, so that its overlayfs can go on with the directory, and this with one of its own.
+#[cfg(all(feature = "host", target_os = "linux"))]
+fn open_dir(path: &Path) -> Result<Arc<dyn FileSystem>> {
+    let fs = Arc::new(crate::backend::host::HostFs::open(path)?);
+    Ok(Arc::new(LinuxUpper::new(fs, rustix::process::geteuid().is_root())?))
+}
+
+#[cfg(not(all(feature = "host", target_os = "linux")))]
+fn open_dir(_path: &Path) -> Result<Arc<dyn FileSystem>> {
+    Err(no_upper(Format::Dir))
 }
 
 fn no_upper(format: Format) -> Error {

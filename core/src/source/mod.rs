@@ -80,7 +80,8 @@ fn out_of_range(offset: u64, len: u64, end: u64) -> Error {
     Error::new(Errno::Invalid, format!("{len} bytes at {offset} pass the end at {end}"))
 }
 
-fn from_io(error: std::io::Error) -> Error {
+/// What the host answered.
+pub(crate) fn from_io(error: std::io::Error) -> Error {
     let errno = match error.kind() {
         std::io::ErrorKind::NotFound => Errno::NotFound,
         std::io::ErrorKind::PermissionDenied => Errno::Access,

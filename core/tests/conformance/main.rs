@@ -13,7 +13,7 @@ use mountless::backend::host::HostFs;
 use mountless::backend::mem::MemFs;
 use mountless::backend::tfs::{NewVolume, TfsVolume};
 use mountless::clock::SystemClock;
-use mountless::compose::Overlay;
+use mountless::compose::{LinuxUpper, Overlay};
 use mountless::conformance::{Capabilities, Case, cases};
 use mountless::format::tfs::Uuid;
 use mountless::fs::{FileSystem, NewKind};
@@ -80,6 +80,13 @@ const OF_TFS: Capabilities = Capabilities { empty_links: false, ..Capabilities::
 fn overlay_on_tfs() -> Made {
     let (upper, kept) = tfs();
     (Arc::new(Overlay::with_upper(vec![Arc::new(MemFs::new())], upper).unwrap()), kept)
+}
+
+/// An overlay that keeps its changes in a directory of the host.
+fn overlay_on_host() -> Made {
+    let (dir, kept) = host();
+    let upper = LinuxUpper::new(dir, of_host().owners).unwrap();
+    (Arc::new(Overlay::with_upper(vec![Arc::new(MemFs::new())], Arc::new(upper)).unwrap()), kept)
 }
 
 fn overlay(lower: Arc<dyn FileSystem>) -> Arc<dyn FileSystem> {
@@ -200,6 +207,7 @@ fn main() {
         .chain(trials("overlay", overlay_over_nothing, of_overlay()))
         .chain(trials("tfs", tfs, OF_TFS))
         .chain(trials("overlay_on_tfs", overlay_on_tfs, Capabilities { whiteouts: false, dir_links: false, ..OF_TFS }))
+        .chain(trials("overlay_on_host", overlay_on_host, Capabilities { dir_links: false, ..of_host() }))
         .chain(lowers.into_iter().flat_map(|(of, lower)| over_prepared(of, lower)))
         .chain([most_cases_are_prepared()])
         .collect();

@@ -8,10 +8,13 @@ use mountless::Namespace;
 use mountless::attr::{Device, FileType};
 use mountless::backend::archive::{ArchiveFs, ArchiveOptions};
 use mountless::backend::mem::MemFs;
+use mountless::backend::tfs::{NewVolume, TfsVolume};
+use mountless::clock::SystemClock;
 use mountless::compose::Overlay;
 use mountless::format::cpio::{CpioWriter, NewEntry};
+use mountless::format::tfs::Uuid;
 use mountless::fs::FileSystem;
-use mountless::source::BytesSource;
+use mountless::source::{BytesSource, MemStorage};
 use mountless_fuse::{MountOptions, Session};
 
 pub(crate) struct TreeKind {
@@ -25,11 +28,18 @@ pub(crate) const TREES: &[TreeKind] = &[
     TreeKind { name: "mem_write_through", make: memory, options: || MountOptions::new().cache_writes(false) },
     TreeKind { name: "mem_shared", make: memory, options: || MountOptions::new().shared(true) },
     TreeKind { name: "overlay", make: overlay, options: MountOptions::new },
+    TreeKind { name: "tfs", make: tfs, options: MountOptions::new },
     TreeKind { name: "overlay_shared", make: overlay, options: || MountOptions::new().shared(true) },
 ];
 
 pub(crate) fn memory() -> Arc<dyn FileSystem> {
     Arc::new(MemFs::new())
+}
+
+/// A volume with room for what the suites do.
+fn tfs() -> Arc<dyn FileSystem> {
+    let new = NewVolume { len: 1 << 30, uuid: Uuid::default(), label: Vec::new() };
+    Arc::new(TfsVolume::make(Arc::new(MemStorage::new()), &new, Arc::new(SystemClock)).unwrap())
 }
 
 /// Memory over a small archive, which has the directory for work already, with something in it.
@@ -82,7 +92,7 @@ impl Mount {
         let dir = tempfile::tempdir().unwrap();
         let options = (kind.options)().allow_other(true).name(format!("test {}", kind.name));
         let session = Session::mount(Namespace::new((kind.make)()), dir.path(), &options).unwrap();
-        let mount = Self { _session: session, dir, finds_holes: !["mem", "overlay"].contains(&kind.name) };
+        let mount = Self { _session: session, dir, finds_holes: !["mem", "overlay", "tfs"].contains(&kind.name) };
         if !mount.work().exists() {
             std::fs::create_dir(mount.work()).unwrap();
         }

@@ -64,7 +64,7 @@ pub(super) struct Collector<'a> {
 }
 
 /// Tuples in tuples that are followed.
-const DEPTH_MAX: usize = 64;
+pub(super) const DEPTH_MAX: usize = 64;
 
 impl<'a> Collector<'a> {
     pub(super) const fn new(objects: &'a Objects) -> Self {

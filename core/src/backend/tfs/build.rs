@@ -27,13 +27,23 @@ pub(super) struct Built {
     /// The number of each symbol in the log's dictionary; 0 for those not in it.
     pub(super) symbol_numbers: Vec<u32>,
     /// What is wrong with the tree and was passed over: entries left out, files that cannot be read.
-    pub(super) faults: Vec<Damage>,
+    pub(super) faults: Vec<BuildFault>,
     /// Attributes that are too large, or contain themselves, were left out.
     pub(super) incomplete: bool,
     /// Some directory has several names.
     pub(super) shared_dirs: bool,
     /// Where the tuple of each node stands.
     pub(super) offsets: Vec<u64>,
+}
+
+/// Something that was passed over.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct BuildFault {
+    pub(super) damage: Damage,
+    /// The file that cannot be read, or the directory with the entry.
+    pub(super) slot: Slot,
+    /// The entry that was left out.
+    pub(super) name: Option<Box<[u8]>>,
 }
 
 struct Builder<'a> {
@@ -44,7 +54,7 @@ struct Builder<'a> {
     slots: Vec<Option<core::num::NonZeroU32>>,
     /// Where the tuple of each node stands.
     offsets: Vec<u64>,
-    faults: Vec<Damage>,
+    faults: Vec<BuildFault>,
     recover: bool,
     incomplete: bool,
     shared_dirs: bool,
@@ -83,12 +93,12 @@ impl Builder<'_> {
     }
 
     /// Passes over a fault, or does not.
-    fn fault(&mut self, offset: u64, reason: TfsCorrupt) -> Result<(), Damage> {
+    fn fault(&mut self, slot: Slot, name: &[u8], offset: u64, reason: TfsCorrupt) -> Result<(), Damage> {
         let damage = Damage { offset, reason };
         if !self.recover {
             return Err(damage);
         }
-        self.faults.push(damage);
+        self.faults.push(BuildFault { damage, slot, name: Some(name.into()) });
         Ok(())
     }
 
@@ -112,11 +122,12 @@ impl Builder<'_> {
                 }
                 let bytes = objects.symbols.name(name);
                 if Name::new(bytes).is_err() {
-                    self.fault(self.offset(children), TfsCorrupt::EntryName { len: to_u64(bytes.len()) })?;
+                    let reason = TfsCorrupt::EntryName { len: to_u64(bytes.len()) };
+                    self.fault(slot, bytes, self.offset(children), reason)?;
                     continue;
                 }
                 let Value::Tuple(id) = value else {
-                    self.fault(self.offset(children), TfsCorrupt::EntryNotTuple)?;
+                    self.fault(slot, bytes, self.offset(children), TfsCorrupt::EntryNotTuple)?;
                     continue;
                 };
                 let known = usize::try_from(id.0).ok().and_then(|at| self.slots.get(at).copied().flatten());
@@ -165,7 +176,7 @@ impl Builder<'_> {
                 Body::Symlink(objects.bytes_of(target).unwrap_or_default().into())
             }
             _ if objects.get(id, Symbol::SOCKET).is_some() => Body::Socket,
-            _ => Body::File(self.file(id)),
+            _ => Body::File(self.file(id, slot)),
         };
         let mut meta = Meta::default();
         let mut special = None;
@@ -220,11 +231,11 @@ impl Builder<'_> {
         (slot, children)
     }
 
-    fn file(&mut self, id: TupleId) -> File {
+    fn file(&mut self, id: TupleId, slot: Slot) -> File {
         let objects = self.objects;
         let mut file = File::default();
         if let Err(damage) = self.fill(id, &mut file) {
-            self.faults.push(damage);
+            self.faults.push(BuildFault { damage, slot, name: None });
             file = File { damage: Some(Box::new(damage)), extents_tuple: file.extents_tuple, ..File::default() };
             if let Some(size) = objects.get(id, Symbol::FILELENGTH).and_then(|value| objects.number_of(value)) {
                 file.size = size.min(FILE_SIZE_MAX);
@@ -347,7 +358,8 @@ impl Builder<'_> {
         }
         for (dir, name, child) in circular {
             let offset = self.offsets.get(dir.index()).copied().unwrap_or(0);
-            self.fault(offset, TfsCorrupt::DirectoryCycle)?;
+            let objects = self.objects;
+            self.fault(dir, objects.symbols.name(name), offset, TfsCorrupt::DirectoryCycle)?;
             if let Some(Some(Node { body: Body::Dir(dir), .. })) = self.nodes.get_mut(dir.index()) {
                 dir.entries.remove(name);
                 dir.subdirs = dir.subdirs.saturating_sub(1);

@@ -5,8 +5,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+
 use super::TfsOptions;
-use super::build::{Built, build};
+use super::build::{BuildFault, Built, build};
 use super::disk::find_part;
 use super::free::FreeMap;
 use super::objects::Objects;
@@ -229,12 +232,14 @@ impl Checker {
     }
 
     fn built(&mut self, built: &Built, objects: &Objects, free: &mut FreeMap, sectors: u64) {
-        for fault in &built.faults {
-            let class = match fault.reason {
+        let paths = paths(&built.tree, built.faults.iter().map(|fault| fault.slot));
+        for BuildFault { damage, slot, name } in &built.faults {
+            let class = match damage.reason {
                 TfsCorrupt::ExtentIncomplete { .. } | TfsCorrupt::ExtentOverlap { .. } => FaultClass::Extents,
                 _ => FaultClass::Tree,
             };
-            self.damage(class, fault.offset, None, fault.reason);
+            let path = paths.get(slot).map(|path| name.as_ref().map_or(path.clone(), |name| below(path, name)));
+            self.damage(class, damage.offset, path.as_deref(), damage.reason);
         }
         if built.incomplete {
             self.odd(FaultClass::Tree, 0, None, FaultReason::Attributes);
@@ -251,11 +256,7 @@ impl Checker {
             if let Body::Dir(dir) = &node.body {
                 for (named, child) in dir.entries.iter() {
                     let name = built.tree.symbols.name(named.name);
-                    let mut below = path.clone();
-                    if below != b"/" {
-                        below.push(b'/');
-                    }
-                    below.extend_from_slice(name);
+                    let below = below(&path, name);
                     if name == b"no_encode" {
                         self.damage(FaultClass::Tree, offset, Some(&below), FaultReason::NoEncode);
                     } else if core::str::from_utf8(name).is_err() {
@@ -319,6 +320,36 @@ impl Checker {
             _ => {}
         }
     }
+}
+
+/// The path of an entry.
+pub(super) fn below(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    let dir = if dir == b"/" { b"" } else { dir };
+    [dir, b"/", name].concat()
+}
+
+/// A path of each of the nodes asked for.
+pub(super) fn paths(tree: &Tree, wanted: impl Iterator<Item = Slot>) -> HashMap<Slot, Vec<u8>, RandomState> {
+    let mut missing: HashSet<Slot, RandomState> = wanted.collect();
+    let mut found = HashMap::default();
+    let mut seen: HashSet<Slot, RandomState> = HashSet::default();
+    let mut pending = alloc::vec![(Slot::ROOT, b"/".to_vec())];
+    while let Some((slot, path)) = pending.pop() {
+        if missing.is_empty() {
+            break;
+        }
+        if !seen.insert(slot) {
+            continue;
+        }
+        if let Ok(dir) = tree.dir_at(slot) {
+            let entries = dir.entries.iter();
+            pending.extend(entries.map(|(named, child)| (child, below(&path, tree.symbols.name(named.name)))));
+        }
+        if missing.remove(&slot) {
+            found.insert(slot, path);
+        }
+    }
+    found
 }
 
 /// The numbers of all tuples that make up a tree.

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::attribute::Attribute;
-use super::log::Log;
+use super::encode::Encoder;
 use super::meta;
 use super::state::State;
 use super::symbols::{Symbol, Symbols};
@@ -15,6 +15,48 @@ use crate::error::Result;
 /// From how many dead entries on a log is worth compacting, as in Nanos.
 const DEAD_MIN: u64 = 8192;
 
+/// Whether most of a log is dead, of `total` entries that it sets, so that writing it anew pays. Nanos then does so.
+pub(super) const fn is_mostly_dead(total: u64, dead: u64) -> bool {
+    dead >= DEAD_MIN && total <= dead.saturating_mul(2)
+}
+
+/// How large a log is, and how much of it is of use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogSize {
+    /// Sectors of all its extensions.
+    pub sectors: u64,
+    /// Entries that it sets, nested ones included.
+    pub entries: u64,
+    /// How many of them are of no use any more, as Nanos counts: 1 for a replaced entry, 2 for a removed one.
+    pub dead: u64,
+}
+
+impl LogSize {
+    /// How much of it is of use, in percent, rounded down.
+    #[must_use]
+    pub fn live_percent(&self) -> u64 {
+        let live = self.entries.saturating_sub(self.dead);
+        // 100 * 2^57 entries are more than any log has.
+        live.saturating_mul(100).checked_div(self.entries).unwrap_or(100)
+    }
+
+    /// Whether most of it is dead, so that [`TfsVolume::compact`](super::TfsVolume::compact) pays. Volumes that are
+    /// written to do so by themselves, and so does Nanos.
+    #[must_use]
+    pub const fn is_mostly_dead(&self) -> bool {
+        is_mostly_dead(self.entries, self.dead)
+    }
+}
+
+/// What a compaction did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Compaction {
+    /// The log before.
+    pub before: LogSize,
+    /// The log after.
+    pub after: LogSize,
+}
+
 /// The numbers that a node has in the new log.
 struct Numbered {
     slot: Slot,
@@ -25,9 +67,10 @@ struct Numbered {
 }
 
 impl State {
-    /// Whether most of the log is dead.
-    pub(super) const fn wants_compaction(&self) -> bool {
-        self.log.obsolete >= DEAD_MIN && self.log.total <= self.log.obsolete.saturating_mul(2)
+    /// The size of the log on disk.
+    pub(super) fn log_size(&self) -> LogSize {
+        let sectors = self.log.extensions.iter().fold(0, |sum: u64, extension| sum.saturating_add(extension.count));
+        LogSize { sectors, entries: self.log.total(), dead: self.log.obsolete }
     }
 
     /// Writes the log anew, with everything that has happened.
@@ -36,7 +79,7 @@ impl State {
     /// `ENOSPC`, and nothing has changed but what [`commit`](Self::commit) does; `EIO`.
     pub(super) fn compact(&mut self) -> Result<()> {
         self.commit()?;
-        let mut log = self.log.anew();
+        let mut log = Encoder::new(0, Vec::new());
         let mut numbered = Vec::new();
         self.encode(&mut log, &mut numbered)?;
         let replaced = self.log.replace(&self.device, &mut self.free, log);
@@ -64,7 +107,7 @@ impl State {
     }
 
     /// Encodes the whole tree as one tuple.
-    fn encode(&mut self, log: &mut Log, numbered: &mut Vec<Numbered>) -> Result<()> {
+    fn encode(&mut self, log: &mut Encoder, numbered: &mut Vec<Numbered>) -> Result<()> {
         enum Work {
             Key(Symbol),
             Node(Slot),
@@ -76,8 +119,7 @@ impl State {
         while let Some(next) = work.pop() {
             let slot = match next {
                 Work::Key(key) => {
-                    log.count_entry();
-                    log.key(symbols, key);
+                    log.entry(symbols, key);
                     continue;
                 }
                 Work::Node(slot) => slot,
@@ -95,16 +137,14 @@ impl State {
                 *place = number;
             }
             for (key, value) in &attributes {
-                log.count_entry();
-                log.key(symbols, *key);
-                put(log, symbols, value)?;
+                log.entry(symbols, *key);
+                log.attribute(symbols, value)?;
             }
             let mut inner = 0;
             let mut extents = Vec::new();
             match &node.body {
                 Body::Dir(dir) => {
-                    log.count_entry();
-                    log.key(symbols, Symbol::CHILDREN);
+                    log.entry(symbols, Symbol::CHILDREN);
                     inner = log.tuple(dir.entries.count().into());
                     // Taken from the end, so the last entry goes in first, and a node before its key.
                     let from = work.len();
@@ -115,41 +155,40 @@ impl State {
                     work.get_mut(from..).unwrap_or_default().reverse();
                 }
                 Body::File(file) => {
-                    log.key(symbols, Symbol::EXTENTS);
+                    log.entry(symbols, Symbol::EXTENTS);
                     inner = log.tuple(to_u64(file.extents.0.len()));
                     for extent in &file.extents.0 {
                         let key = symbols.intern(extent.block.to_string().as_bytes())?;
-                        log.key(symbols, key);
+                        log.entry(symbols, key);
                         extents.push(log.tuple(if extent.uninited { 4 } else { 3 }));
                         for (key, value) in [
                             (Symbol::OFFSET, extent.sector),
                             (Symbol::LENGTH, extent.count.into()),
                             (Symbol::ALLOCATED, extent.allocated.into()),
                         ] {
-                            log.count_entry();
-                            log.key(symbols, key);
+                            log.entry(symbols, key);
                             log.value().number(value);
                         }
                         if extent.uninited {
-                            log.key(symbols, Symbol::UNINITED);
+                            log.entry(symbols, Symbol::UNINITED);
                             log.value().null();
                         }
                     }
                     if file.size > 0 {
-                        log.key(symbols, Symbol::FILELENGTH);
+                        log.entry(symbols, Symbol::FILELENGTH);
                         log.value().number(file.size);
                     }
                 }
                 Body::Symlink(target) => {
-                    log.key(symbols, Symbol::LINKTARGET);
+                    log.entry(symbols, Symbol::LINKTARGET);
                     log.value().string(target);
                 }
                 Body::Socket => {
-                    log.key(symbols, Symbol::SOCKET);
+                    log.entry(symbols, Symbol::SOCKET);
                     log.value().null();
                 }
                 Body::Special(_) => {
-                    log.key(symbols, Symbol::EXTENTS);
+                    log.entry(symbols, Symbol::EXTENTS);
                     let _ = log.tuple(0);
                 }
             }
@@ -168,7 +207,7 @@ const fn own_entries(node: &Node) -> u64 {
 }
 
 /// The attributes of a node, with those that have a field of their own.
-fn attributes(node: &Node, symbols: &mut Symbols) -> Result<Vec<(Symbol, Attribute)>> {
+pub(super) fn attributes(node: &Node, symbols: &mut Symbols) -> Result<Vec<(Symbol, Attribute)>> {
     let mut all = Vec::new();
     for (key, exact, time) in [(Symbol::ATIME, meta::ATIME, node.atime), (Symbol::MTIME, meta::MTIME, node.mtime)] {
         match time.to_raw() {
@@ -204,33 +243,4 @@ fn attributes(node: &Node, symbols: &mut Symbols) -> Result<Vec<(Symbol, Attribu
         all.push((symbols.intern(name)?, value.clone()));
     }
     Ok(all)
-}
-
-/// Writes a value; its depth was limited when it was read.
-fn put(log: &mut Log, symbols: &mut Symbols, value: &Attribute) -> Result<()> {
-    match value {
-        Attribute::Null => log.value().null(),
-        Attribute::Integer(number) => log.value().number(*number),
-        Attribute::Negative(number) => log.value().integer(true, *number),
-        Attribute::String(bytes) => log.value().string(bytes),
-        Attribute::Tuple(entries) => {
-            let _ = log.tuple(to_u64(entries.len()));
-            for (name, value) in entries {
-                let key = symbols.intern(name)?;
-                log.count_entry();
-                log.key(symbols, key);
-                put(log, symbols, value)?;
-            }
-        }
-        Attribute::Vector(elements) => {
-            log.vector(to_u64(elements.len()));
-            for element in elements {
-                match element {
-                    Some(element) => put(log, symbols, element)?,
-                    None => log.value().delete(),
-                }
-            }
-        }
-    }
-    Ok(())
 }

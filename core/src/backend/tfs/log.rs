@@ -6,6 +6,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::encode::Encoder;
 use super::free::FreeMap;
 use super::replay::LogExtension;
 use super::symbols::{Symbol, Symbols};
@@ -46,16 +47,11 @@ pub(super) struct Log {
     pub(super) extensions: Vec<LogExtension>,
     /// The byte of the end mark, from the start of the file system.
     pub(super) end: u64,
-    /// The next number of the dictionary.
-    next_number: u32,
-    /// The number of each symbol; 0 for those that the log has not spelled out.
-    numbers: Vec<u32>,
-    record: RecordWriter,
+    encoder: Encoder,
     /// Records to append, one behind the other, and where each ends.
     pending: Vec<u8>,
     ends: Vec<usize>,
-    /// As Nanos counts: entries set, and those of no use any more.
-    pub(super) total: u64,
+    /// Entries of no use any more, as Nanos counts them.
     pub(super) obsolete: u64,
     /// Held free for the next extension.
     pub(super) next: Option<u64>,
@@ -69,12 +65,9 @@ impl Log {
             volume,
             extensions,
             end,
-            next_number: count.saturating_add(1),
-            numbers,
-            record: RecordWriter::new(),
+            encoder: Encoder::new(count, numbers),
             pending: Vec::new(),
             ends: Vec::new(),
-            total: 0,
             obsolete: 0,
             next: None,
             spare: None,
@@ -115,66 +108,48 @@ impl Log {
         let frames = self.ends.len().saturating_mul(FRAME_BYTES);
         let waiting = self.pending.len().saturating_add(frames);
         // A split record may leave a few bytes of the extension unused; the margin covers that.
-        waiting.saturating_add(bytes) <= here.saturating_add(next) && self.next_number < TFS_DICTIONARY_MAX / 2
+        waiting.saturating_add(bytes) <= here.saturating_add(next)
+            && self.encoder.next_number() < TFS_DICTIONARY_MAX / 2
     }
 
     pub(super) const fn is_waiting(&self) -> bool {
         !self.ends.is_empty()
     }
 
+    /// Entries set, as Nanos counts them.
+    pub(super) const fn total(&self) -> u64 {
+        self.encoder.total
+    }
+
+    /// Takes the counts of a log that was read.
+    pub(super) const fn set_counts(&mut self, total: u64, obsolete: u64) {
+        (self.encoder.total, self.obsolete) = (total, obsolete);
+    }
+
     /// Begins the record that sets `key` in tuple `tuple`; its value follows, then [`finish`](Self::finish).
     pub(super) fn set(&mut self, tuple: u32, symbols: &Symbols, key: Symbol) -> &mut Self {
-        self.total = self.total.saturating_add(1);
-        self.record.clear();
-        self.record.tuple_ref(tuple, 1);
-        self.key(symbols, key);
+        self.encoder.set(tuple, symbols, key);
         self
     }
 
     /// A value to be written.
     pub(super) const fn value(&mut self) -> &mut RecordWriter {
-        &mut self.record
-    }
-
-    /// Counts an entry of a tuple inside of a record.
-    pub(super) const fn count_entry(&mut self) {
-        self.total = self.total.saturating_add(1);
+        self.encoder.value()
     }
 
     /// A key, spelled out if the log does not know it.
     pub(super) fn key(&mut self, symbols: &Symbols, key: Symbol) {
-        let at = usize::try_from(key.0).unwrap_or(usize::MAX);
-        if self.numbers.len() <= at {
-            self.numbers.resize(symbols.count(), 0);
-        }
-        match self.numbers.get_mut(at) {
-            Some(number @ 0) => {
-                *number = self.next_number;
-                self.next_number = self.next_number.saturating_add(1);
-                self.record.symbol(symbols.name(key));
-            }
-            Some(number) => self.record.symbol_ref(*number),
-            None => {}
-        }
+        self.encoder.key(symbols, key);
     }
 
     /// A new tuple of `count` entries; returns its number.
     pub(super) fn tuple(&mut self, count: u64) -> u32 {
-        self.record.tuple(count);
-        let number = self.next_number;
-        self.next_number = self.next_number.saturating_add(1);
-        number
-    }
-
-    /// A new vector of `count` elements.
-    pub(super) fn vector(&mut self, count: u64) {
-        self.record.vector(count);
-        self.next_number = self.next_number.saturating_add(1);
+        self.encoder.tuple(count)
     }
 
     /// Puts the record with those that wait.
     pub(super) fn finish(&mut self) {
-        self.pending.extend_from_slice(self.record.bytes());
+        self.pending.extend_from_slice(self.encoder.bytes());
         self.ends.push(self.pending.len());
     }
 
@@ -263,17 +238,12 @@ impl Log {
         Ok(())
     }
 
-    /// A log in which nothing has a number yet, to encode everything anew as one record.
-    pub(super) fn anew(&self) -> Self {
-        Self::new(self.volume.clone(), Vec::new(), 0, 0, Vec::new())
-    }
-
-    /// Switches to the log that consists of the record in `anew`. Nothing may wait here.
+    /// Switches to the log that consists of the record in `anew`, the first of its dictionary. Nothing may wait here.
     ///
     /// # Errors
     /// `ENOSPC`, before anything is written; `EIO`.
-    pub(super) fn replace(&mut self, device: &Device, free: &mut FreeMap, anew: Self) -> Result<()> {
-        let record = anew.record.bytes();
+    pub(super) fn replace(&mut self, device: &Device, free: &mut FreeMap, anew: Encoder) -> Result<()> {
+        let record = anew.bytes();
         let mut added = Vec::new();
         let mut written = Vec::new();
         let mut writer = new_extension();
@@ -313,9 +283,7 @@ impl Log {
         self.extensions = alloc::vec![LogExtension { sector: 0, count: 1, version: Version::V5 }];
         self.extensions.extend(added);
         self.end = end;
-        self.numbers = anew.numbers;
-        self.next_number = anew.next_number;
-        self.total = anew.total;
+        self.encoder = anew;
         self.obsolete = 0;
         Ok(())
     }
@@ -324,7 +292,8 @@ impl Log {
 /// The frame type that ends a log.
 const END: u8 = 1;
 
-fn new_extension() -> FrameWriter {
+/// An extension of the usual length, to be filled.
+pub(super) fn new_extension() -> FrameWriter {
     let bytes = to_usize(EXTENSION_SECTORS.saturating_mul(SECTOR)).unwrap_or(0);
     FrameWriter::new(extension_start(EXTENSION_SECTORS, None), bytes)
 }
@@ -338,7 +307,7 @@ pub(super) fn first_sector(volume: &Volume, link: Link) -> Vec<u8> {
 }
 
 /// Fills up to the end of a sector with zeros.
-fn pad(offset: u64, bytes: &mut Vec<u8>) {
+pub(super) fn pad(offset: u64, bytes: &mut Vec<u8>) {
     let end = offset.saturating_add(to_u64(bytes.len())).next_multiple_of(SECTOR);
     bytes.resize(to_usize(end.saturating_sub(offset)).unwrap_or(bytes.len()), 0);
 }

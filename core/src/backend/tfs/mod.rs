@@ -9,12 +9,15 @@ mod check;
 mod compact;
 mod content;
 mod disk;
+mod encode;
 mod extents;
 mod free;
 mod log;
+mod make;
 mod meta;
 mod names;
 mod objects;
+mod repair;
 mod replay;
 mod report;
 mod state;
@@ -32,7 +35,13 @@ use bytes::Bytes;
 pub use self::attribute::Attribute;
 use self::build::{Built, build, root_attributes};
 pub use self::check::{CheckReport, Fault, FaultClass, FaultReason, check};
+pub use self::compact::{Compaction, LogSize};
 pub use self::disk::{crash_log, find_part};
+pub use self::make::{
+    BootOptions, EfiLoader, HostFiles, ImageOptions, KeepOptions, KeepReport, Loss, MadeImage, ManifestTrees, NewTree,
+    NotKept, Written, from_manifest, make_image, random_uuid,
+};
+pub use self::repair::{Lost, LostItem, RepairReport, RepairedPart, repair};
 pub use self::replay::LogExtension;
 use self::replay::{Replayed, replay};
 pub use self::report::{Part, TfsReport};
@@ -86,7 +95,7 @@ impl TfsFs {
         let mut report = report(&replayed, &found);
         let built = build(replayed.objects, options.defaults, found.start, options.recover).map_err(in_image)?;
         let Built { tree, faults, .. } = built;
-        report.faults = faults;
+        report.faults = faults.into_iter().map(|fault| fault.damage).collect();
         report.root_attributes = root_attributes(&tree).to_vec();
         report.root_attributes.sort_by(|a, b| a.0.cmp(&b.0));
         Ok((Self { tree, source: found.source }, report))

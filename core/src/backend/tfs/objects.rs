@@ -202,9 +202,7 @@ impl Objects {
     /// Sets an entry, or removes it.
     fn set(&mut self, id: TupleId, key: u32, value: Value) -> Result<()> {
         let found = self.find(id, key);
-        if value != Value::Absent {
-            self.total = self.total.saturating_add(1);
-        }
+        self.total = self.total.saturating_add(1);
         if let Some(entry) = found.and_then(|at| self.entries.get_mut(usize::try_from(at).ok()?)) {
             let old = core::mem::replace(&mut entry.value, value);
             let dead = match (old, value) {
@@ -282,6 +280,12 @@ impl Objects {
             }));
         }
         reached.iter().filter(|reached| !**reached).count()
+    }
+
+    /// The latest time of modification of any node.
+    pub(super) fn latest_time(&self) -> u64 {
+        let times = self.entries.iter().filter(|entry| entry.key == Symbol::MTIME.0);
+        times.filter_map(|entry| self.number_of(entry.value)).max().unwrap_or(0)
     }
 
     /// Does what a record says. When it is damaged, a part of it may have been done.

@@ -50,7 +50,15 @@ enum Ended {
 /// # Errors
 /// The damage, or what the source answers. Without a readable first sector there is nothing to recover.
 pub(super) fn replay(source: &Arc<dyn Source>, recover: bool) -> Result<Result<Replayed, Damage>> {
-    let (mut replayed, ended) = match pass(source, recover, u64::MAX)? {
+    replay_from(LogReader::FIRST, source, recover)
+}
+
+/// Replays the log that begins with the extension at `first`: where sector 0 cannot be read, another one may be found.
+///
+/// # Errors
+/// As [`replay`].
+pub(super) fn replay_from(first: Link, source: &Arc<dyn Source>, recover: bool) -> Result<Result<Replayed, Damage>> {
+    let (mut replayed, ended) = match pass(first, source, recover, u64::MAX)? {
         Ok(passed) => passed,
         Err(damage) => return Ok(Err(damage)),
     };
@@ -59,7 +67,7 @@ pub(super) fn replay(source: &Arc<dyn Source>, recover: bool) -> Result<Result<R
         Ended::Damaged { damage, .. } if !recover => Ok(Err(damage)),
         Ended::Damaged { damage, lost_from } => {
             // The damaged record may have been done by half: once more, up to it.
-            if let Ok((again, _)) = pass(source, recover, lost_from)? {
+            if let Ok((again, _)) = pass(first, source, recover, lost_from)? {
                 replayed = again;
             }
             replayed.damage = Some(damage);
@@ -71,7 +79,7 @@ pub(super) fn replay(source: &Arc<dyn Source>, recover: bool) -> Result<Result<R
 
 type Passed = Result<(Replayed, Ended), Damage>;
 
-fn pass(source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> Result<Passed> {
+fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> Result<Passed> {
     let mut log = LogReader::new(source.len() / SECTOR, lenient);
     let mut replayed = Replayed {
         objects: Objects::new(),
@@ -82,14 +90,14 @@ fn pass(source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> Result<Passed>
         end: 0,
         damage: None,
     };
-    let mut link = LogReader::FIRST;
+    let mut link = first;
     // The frame that led to the extension, and where that would leave the log.
     let mut lost_from = 0;
     loop {
         let bytes = source.bytes_at(log.range(link))?;
         let (header, mut frames) = match log.begin(link, &bytes) {
             Ok(begun) => begun,
-            Err(damage) if link == LogReader::FIRST => return Ok(Err(damage)),
+            Err(damage) if link == first => return Ok(Err(damage)),
             Err(damage) => return Ok(Ok((replayed, Ended::Damaged { damage, lost_from }))),
         };
         let Link { sector, count } = link;

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::attribute::Attribute;
+use super::compact::LogSize;
 use super::replay::LogExtension;
 use crate::format::tfs::{Damage, Uuid};
 
@@ -64,4 +65,13 @@ pub struct TfsReport {
     pub log_end: u64,
     /// What else is wrong: files that cannot be read and, when recovering, entries left out.
     pub faults: Vec<Damage>,
+}
+
+impl TfsReport {
+    /// How large the log is, and how much of it is of use.
+    #[must_use]
+    pub fn log_size(&self) -> LogSize {
+        let sectors = self.extensions.iter().fold(0, |sum: u64, extension| sum.saturating_add(extension.count));
+        LogSize { sectors, entries: self.entries_set, dead: self.entries_dead }
+    }
 }

@@ -11,8 +11,10 @@ use bytes::Bytes;
 use super::TfsOptions;
 use super::attribute::Attribute;
 use super::build::{Built, build};
+use super::compact::{Compaction, LogSize};
 use super::disk::find_part;
 use super::log::{Device, Log, first_sector};
+use super::make::check_label;
 use super::meta;
 use super::replay::{LogExtension, Replayed, replay};
 use super::state::State;
@@ -23,9 +25,7 @@ use crate::checked::{to_u64, to_usize};
 use crate::clock::{Clock, Timestamp};
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::format::tfs::{
-    EXTENSION_SECTORS, FrameWriter, LABEL_MAX, Link, RecordWriter, SECTOR, Uuid, Volume, extension_start,
-};
+use crate::format::tfs::{EXTENSION_SECTORS, FrameWriter, Link, RecordWriter, SECTOR, Uuid, Volume, extension_start};
 use crate::fs::{
     Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FsInfo, NewNode, NodeId, RenameMode, Snapshot, SyncScope,
     WritableFileSystem, WriteAt, Written, XattrMode,
@@ -41,7 +41,7 @@ pub struct NewVolume {
     pub len: u64,
     /// Identifies it.
     pub uuid: Uuid,
-    /// Names it: UTF-8 without a zero, at most [`LABEL_MAX`] bytes.
+    /// Names it: UTF-8 without a zero, at most [`LABEL_MAX`](crate::format::tfs::LABEL_MAX) bytes.
     pub label: Vec<u8>,
 }
 
@@ -67,10 +67,7 @@ impl TfsVolume {
         if !new.len.is_multiple_of(SECTOR) || new.len < 1 << 20 {
             return Err(Error::new(Errno::Invalid, format!("a length of {} bytes", new.len)));
         }
-        let is_label = core::str::from_utf8(&new.label).is_ok() && !new.label.contains(&0);
-        if new.label.len() > LABEL_MAX || !is_label {
-            return Err(Error::new(Errno::Invalid, "a label is UTF-8 of at most 31 bytes, without a zero"));
-        }
+        check_label(&new.label)?;
         let volume = Volume { uuid: new.uuid, label: new.label.clone() };
         // Numbers 1 to 3 of the dictionary.
         let mut root = RecordWriter::new();
@@ -105,8 +102,8 @@ impl TfsVolume {
         let (count, total, obsolete) = (objects.dictionary.count(), objects.total, objects.obsolete);
         let repeated = objects.repeated_symbols > 0;
         let built = build(objects, options.defaults, found.start, false).map_err(in_image)?;
-        if let Some(damage) = built.faults.first() {
-            return Err(in_image(*damage).into());
+        if let Some(fault) = built.faults.first() {
+            return Err(in_image(fault.damage).into());
         }
         let unsupported = |sentence: &'static str| Err(Error::new(Errno::NotSupported, sentence));
         if built.shared_dirs {
@@ -119,7 +116,7 @@ impl TfsVolume {
         }
         let Built { symbol_numbers, .. } = &built;
         let mut log = Log::new(volume, extensions, end, count, symbol_numbers.clone());
-        (log.total, log.obsolete) = (total, obsolete);
+        log.set_counts(total, obsolete);
         let device = Device { storage, start: found.start };
         let sectors = found.source.len() / SECTOR;
         let mut state = State::new(built, log, device, found.source).map_err(in_image)?;
@@ -130,25 +127,29 @@ impl TfsVolume {
         Ok(Self { state: RwLock::new(state), clock, sectors })
     }
 
-    /// Writes the log anew, without what is dead in it, and makes everything durable.
+    /// Writes the log anew, without what is dead in it, and makes everything durable. Whether that pays, tells
+    /// [`log_size`](Self::log_size); a [`sync`](WritableFileSystem::sync) does it by itself where most is dead.
     ///
     /// # Errors
-    /// `ENOSPC` if there are not enough free sectors in a row; `EIO`.
-    pub fn compact(&self) -> Result<()> {
-        self.write().compact()
+    /// `ENOSPC` if there are not enough free sectors in a row, and then the log stays as it is; `EIO`.
+    pub fn compact(&self) -> Result<Compaction> {
+        let mut state = self.write();
+        state.commit()?;
+        let before = state.log_size();
+        state.compact()?;
+        Ok(Compaction { before, after: state.log_size() })
+    }
+
+    /// How large the log is, and how much of it is of use.
+    #[must_use]
+    pub fn log_size(&self) -> LogSize {
+        self.read().log_size()
     }
 
     /// The extensions of the log as it is on disk.
     #[must_use]
     pub fn log_extensions(&self) -> Vec<LogExtension> {
         self.read().log.extensions.clone()
-    }
-
-    /// Entries that the log sets, and those of no use any more, as Nanos counts them.
-    #[must_use]
-    pub fn log_entries(&self) -> (u64, u64) {
-        let state = self.read();
-        (state.log.total, state.log.obsolete)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -430,7 +431,7 @@ impl WritableFileSystem for TfsVolume {
             state.tree.node(node)?;
         }
         state.commit()?;
-        if state.wants_compaction()
+        if state.log_size().is_mostly_dead()
             && let Err(error) = state.compact()
             && error != Errno::NoSpace
         {

@@ -1,5 +1,6 @@
 //! Changes to the merged tree, except renaming.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::ops::Range;
 
@@ -9,7 +10,7 @@ use smallvec::SmallVec;
 use super::copy_up::Draft;
 use super::merge::lookup_in;
 use super::table::{Dentry, NewRecord, Node};
-use super::{Changing, Overlay};
+use super::{Changing, Overlay, marks};
 use crate::attr::{Attr, FileType, SetAttr};
 use crate::errno::Errno;
 use crate::error::Result;
@@ -231,7 +232,14 @@ impl WritableFileSystem for Overlay {
         };
         let ino = Self::merged_ino(self.lower_count, upper.fs.attr(made.node())?.ino);
         let dentry = Dentry { dir: Arc::clone(&dir), name: name.as_bytes().into() };
-        let node = self.table.enter(NewRecord { file_type, ino, upper: Some(made), lowers: SmallVec::new(), dentry });
+        let node = self.table.enter(NewRecord {
+            file_type,
+            ino,
+            upper: Some(made),
+            lowers: SmallVec::new(),
+            origin: Box::default(),
+            dentry,
+        });
         dir.list_set(name, &node);
         Ok(Entry { node: node.id, file_type })
     }
@@ -342,11 +350,13 @@ impl WritableFileSystem for Overlay {
     }
 
     fn set_xattr(&self, node: NodeId, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+        marks::refuse_own(name)?;
         let (upper, inner) = self.target(node)?;
         upper.set_xattr(inner, name, value, mode)
     }
 
     fn remove_xattr(&self, node: NodeId, name: &[u8]) -> Result<()> {
+        marks::refuse_own(name)?;
         let (upper, inner) = self.target(node)?;
         upper.remove_xattr(inner, name)
     }

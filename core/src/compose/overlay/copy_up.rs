@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::merge::lookup_in;
 use super::table::{Dentry, Node};
-use super::{Changing, Overlay, Upper, copied_attributes, copy_xattrs};
+use super::{Changing, Overlay, Upper, copied_attributes, copy_attributes, copy_xattrs};
 use crate::attr::{Attr, FileType, SetAttr, SetTime};
 use crate::errno::Errno;
 use crate::error::Result;
@@ -130,7 +130,7 @@ impl Overlay {
                 let before = upper.fs.attr(upper_dir)?;
                 let placed = draft.place(upper_dir, Name::new(&name)?, RenameMode::NoReplace)?;
                 // Copying up is not a change that anybody made to the directory.
-                upper.fs()?.set_attr(upper_dir, &times_of(&before))?;
+                copy_attributes(upper.fs()?, upper_dir, &times_of(&before))?;
                 placed
             }
             _ if node.is_removed() => {
@@ -142,7 +142,7 @@ impl Overlay {
                 placed
             }
         };
-        upper.fs()?.set_attr(placed.node(), &times_of(&attr))?;
+        copy_attributes(upper.fs()?, placed.node(), &times_of(&attr))?;
         self.table.set_upper(node, placed);
         Ok(())
     }
@@ -182,7 +182,7 @@ fn copy_node<'u>(upper: &'u Upper, lower: &NodeRef, attr: &Attr) -> Result<Draft
         share_content(&**from, lower.node(), attr.size, to, node)?;
     }
     copy_xattrs(lower, to, node)?;
-    to.set_attr(node, &copied_attributes(attr))?;
+    copy_attributes(to, node, &copied_attributes(attr))?;
     Ok(draft)
 }
 

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
-use super::Overlay;
 use super::table::{Dentry, List, LowerRef, NewRecord, Node};
+use super::{Overlay, marks};
 use crate::attr::FileType;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
@@ -56,10 +56,17 @@ impl Overlay {
             }
             upper = Some(found);
         }
+        let mut redirect = None;
         let lowers = match &upper {
             Some(found) if !found.file_type().is_dir() || is_opaque(found)? => SmallVec::new(),
-            Some(_) => lowers_of(dir, name, true)?,
-            None => lowers_of(dir, name, false)?,
+            Some(found) => {
+                redirect = marks::redirect(found)?;
+                match &redirect {
+                    Some(redirect) => redirect.lowers(&self.root.lowers, &dir.lowers)?,
+                    None => lowers_of(&dir.lowers, name, true)?,
+                }
+            }
+            None => lowers_of(&dir.lowers, name, false)?,
         };
         if upper.is_none()
             && let Some(lower) = lowers.first()
@@ -67,12 +74,19 @@ impl Overlay {
         {
             return Ok(self.placed(known, dir, name));
         }
-        let Some(found) = lowers.first().map(|lower| &lower.node).or(upper.as_ref()) else { return Err(not_found()) };
-        let layer = lowers.first().map_or(self.lower_count, |lower| lower.layer);
+        // What an earlier overlay copied up has the number that the upper's listings show.
+        let here = upper.as_ref().map(|upper| (self.lower_count, upper));
+        let highest = here.or_else(|| lowers.first().map(|lower| (lower.layer, &lower.node)));
+        let Some((layer, found)) = highest else { return Err(not_found()) };
         let ino = Self::merged_ino(layer, found.fs().attr(found.node())?.ino);
-        let file_type = upper.as_ref().unwrap_or(found).file_type();
+        let file_type = found.file_type();
         let dentry = Dentry { dir: Arc::clone(dir), name: name.as_bytes().into() };
-        Ok(self.table.enter(NewRecord { file_type, ino, upper, lowers, dentry }))
+        let origin = match redirect {
+            _ if lowers.is_empty() || !file_type.is_dir() => Box::default(),
+            Some(redirect) => redirect.origin(&dir.origin),
+            None => marks::below(&dir.origin, name.as_bytes()),
+        };
+        Ok(self.table.enter(NewRecord { file_type, ino, upper, lowers, origin, dentry }))
     }
 
     /// `node` again, now that it was found as `name` in `dir`; that name serves copy-up if no other does.
@@ -254,11 +268,11 @@ impl Overlay {
     }
 }
 
-/// The lower nodes that `name` names in `dir`, highest first: one, or several directories to merge. With `below_dir`
-/// there is a directory above them, and only directories count.
-fn lowers_of(dir: &Node, name: Name<'_>, below_dir: bool) -> Result<SmallVec<[LowerRef; 1]>> {
+/// The lower nodes that `name` names in the merged directory `dirs`, highest first: one, or several directories to
+/// merge. With `below_dir` there is a directory above them, and only directories count.
+pub(super) fn lowers_of(dirs: &[LowerRef], name: Name<'_>, below_dir: bool) -> Result<SmallVec<[LowerRef; 1]>> {
     let mut found: SmallVec<[LowerRef; 1]> = SmallVec::new();
-    for lower in &dir.lowers {
+    for lower in dirs {
         let Some(node) = lookup_in(&lower.node, name)? else { continue };
         match node.file_type() {
             FileType::Whiteout => break,

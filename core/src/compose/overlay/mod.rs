@@ -7,7 +7,8 @@
 //! - The first change to a lower node copies it up: attributes are copied, **data is shared** (`copy_up`).
 //! - A merged node keeps its id, its `ino` and its cookies across copy-up, and hard links of a lower stay links of
 //!   each other (`table`).
-//! - A lower directory can be renamed: its node remembers which lower directories it merges, wherever it is.
+//! - A lower directory can be renamed: its node remembers which lower directories it merges, wherever it is, and the
+//!   upper keeps where that is (`marks`).
 //!
 //! # Inside
 //! The upper filesystem has two directories below its root: `upper` holds the tree, `work` things half made. What is
@@ -24,6 +25,7 @@
 
 mod change;
 mod copy_up;
+mod marks;
 mod merge;
 mod rename;
 mod table;
@@ -204,7 +206,7 @@ impl Upper {
         if let (true, Some(lower)) = (made, lower_root) {
             let to = fs.writable()?;
             copy_xattrs(lower, to, tree.node())?;
-            to.set_attr(tree.node(), &copied_attributes(&lower.fs().attr(lower.node())?))?;
+            copy_attributes(to, tree.node(), &copied_attributes(&lower.fs().attr(lower.node())?))?;
         }
         Ok((Self { fs, work, serial: AtomicU64::new(0) }, tree))
     }
@@ -226,8 +228,8 @@ fn subdirectory(fs: &Arc<dyn FileSystem>, name: &[u8]) -> Result<(NodeRef, bool)
 }
 
 fn copy_xattrs(lower: &NodeRef, to: &dyn WritableFileSystem, node: NodeId) -> Result<()> {
-    for name in lower.fs().xattr_names(lower.node())? {
-        to.set_xattr(node, &name, &lower.fs().xattr(lower.node(), &name)?, XattrMode::Set)?;
+    for name in lower.fs().xattr_names(lower.node())?.iter().filter(|name| !marks::is_own(name)) {
+        to.set_xattr(node, name, &lower.fs().xattr(lower.node(), name)?, XattrMode::Set)?;
     }
     Ok(())
 }
@@ -244,6 +246,17 @@ fn copied_attributes(attr: &Attr) -> SetAttr {
         ctime: Some(attr.ctime),
         opaque: None,
     }
+}
+
+/// Sets what can be set: a host has its own mind about times of change, and about the modes of links.
+fn copy_attributes(to: &dyn WritableFileSystem, node: NodeId, changes: &SetAttr) -> Result<()> {
+    let set = |changes: &SetAttr| to.set_attr(node, changes).map(drop);
+    let without_ctime = SetAttr { ctime: None, ..*changes };
+    [*changes, without_ctime, SetAttr { mode: None, ..without_ctime }]
+        .iter()
+        .map(set)
+        .find(|set| !matches!(set, Err(error) if *error == Errno::NotSupported))
+        .unwrap_or_else(|| Err(Errno::NotSupported.into()))
 }
 
 impl FileSystem for Overlay {
@@ -308,6 +321,9 @@ impl FileSystem for Overlay {
 
     fn xattr(&self, node: NodeId, name: &[u8]) -> Result<Bytes> {
         let node = self.node(node)?;
+        if marks::is_own(name) {
+            return Err(Errno::NoAttribute.into());
+        }
         let layer = node.attr_layer()?;
         layer.fs().xattr(layer.node(), name)
     }
@@ -315,7 +331,9 @@ impl FileSystem for Overlay {
     fn xattr_names(&self, node: NodeId) -> Result<Vec<Bytes>> {
         let node = self.node(node)?;
         let layer = node.attr_layer()?;
-        layer.fs().xattr_names(layer.node())
+        let mut names = layer.fs().xattr_names(layer.node())?;
+        names.retain(|name| !marks::is_own(name));
+        Ok(names)
     }
 
     fn names_version(&self) -> Option<u64> {

@@ -9,7 +9,7 @@ use alloc::sync::Arc;
 use super::change::{Found, UpperName};
 use super::copy_up::Draft;
 use super::table::Node;
-use super::{Changing, Overlay};
+use super::{Changing, Overlay, marks};
 use crate::errno::Errno;
 use crate::error::Result;
 use crate::fs::{NodeId, RenameMode};
@@ -43,9 +43,12 @@ impl Overlay {
         }
         self.materialise(&moved.node, &from_dir, from, &changing)?;
         self.copy_up(&to_dir, &changing)?;
+        let upper = self.upper()?.fs()?;
+        marks::keep_origin(&moved.node, upper)?;
         match target {
             Some(target) if mode == RenameMode::Exchange => {
                 self.materialise(&target.node, &to_dir, to, &changing)?;
+                marks::keep_origin(&target.node, upper)?;
                 self.upper_rename((&from_dir, from), (&to_dir, to), RenameMode::Exchange)?;
                 self.gained_name(&target.node, &from_dir, from);
             }

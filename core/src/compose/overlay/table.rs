@@ -61,6 +61,8 @@ pub(super) struct Node {
     upper: OnceLock<NodeRef>,
     /// Highest first; more than one for merged directories only. Never changes.
     pub(super) lowers: SmallVec<[LowerRef; 1]>,
+    /// For directories from lowers: the path by which these have it, without slashes at the ends. Never changes.
+    pub(super) origin: Box<[u8]>,
     /// References of callers and of the nodes placed in this one.
     refs: AtomicU64,
     /// Names gained and lost since the lower was made. Counts for nodes from a lower only.
@@ -273,13 +275,14 @@ pub(super) struct NewRecord {
     pub(super) ino: u64,
     pub(super) upper: Option<NodeRef>,
     pub(super) lowers: SmallVec<[LowerRef; 1]>,
+    pub(super) origin: Box<[u8]>,
     pub(super) dentry: Dentry,
 }
 
 impl Table {
     pub(super) fn new(upper: Option<NodeRef>, lowers: alloc::vec::Vec<LowerRef>) -> (Self, Arc<Node>) {
         let mut nodes = Nodes::default();
-        let root = nodes.enter(FileType::Dir, 1, upper, lowers.into());
+        let root = nodes.enter(FileType::Dir, 1, upper, lowers.into(), Box::default());
         (Self { nodes: RwLock::new(nodes), idle: AtomicU64::new(0), sweep_at: AtomicU64::new(IDLE_MAX) }, root)
     }
 
@@ -322,7 +325,7 @@ impl Table {
             known.refs.fetch_add(1, Ordering::Relaxed);
             return Arc::clone(known);
         }
-        let node = nodes.enter(record.file_type, record.ino, record.upper, record.lowers);
+        let node = nodes.enter(record.file_type, record.ino, record.upper, record.lowers, record.origin);
         drop(nodes);
         node.set_dentry(Some(record.dentry));
         node
@@ -389,6 +392,7 @@ impl Nodes {
         ino: u64,
         upper: Option<NodeRef>,
         lowers: SmallVec<[LowerRef; 1]>,
+        origin: Box<[u8]>,
     ) -> Arc<Node> {
         self.last_id = self.last_id.wrapping_add(1);
         let id = NodeId::new(self.last_id);
@@ -398,6 +402,7 @@ impl Nodes {
             ino,
             upper: upper.map_or_else(OnceLock::new, OnceLock::from),
             lowers,
+            origin,
             refs: AtomicU64::new(1),
             nlink_change: AtomicI64::new(0),
             removed: AtomicBool::new(false),

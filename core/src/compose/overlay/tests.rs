@@ -148,6 +148,80 @@ fn behaves_as_a_plain_filesystem_whatever_is_done() {
     }
 }
 
+/// The same, and the layers are opened anew after each step: nothing may be known only to the one who did it. Without
+/// hard links in the lower: who changes one of them has changed only that, for those who come later, as with Linux.
+fn run_reopened(seed: u64, length: usize) {
+    let mut random = Random(seed);
+    let (lower, plain) = (Arc::new(MemFs::new()), Namespace::new(Arc::new(MemFs::new())));
+    let below = Namespace::new(Arc::clone(&lower) as Arc<dyn FileSystem>);
+    for _ in 0..40 {
+        let op = Op::draw(&mut random, true);
+        if !matches!(op, Op::Link(..)) {
+            assert_eq!(op.apply(&below), op.apply(&plain));
+        }
+    }
+    let (before, upper) = (tree(&below), Arc::new(MemFs::new()));
+    let mut done = Vec::new();
+    for _ in 0..length {
+        let lowers = vec![Arc::clone(&lower) as Arc<dyn FileSystem>];
+        let overlay = Overlay::with_upper(lowers, Arc::clone(&upper) as Arc<dyn FileSystem>).unwrap();
+        let merged = Namespace::new(Arc::new(overlay));
+        assert_eq!(tree(&merged), tree(&plain), "seed {seed}, opened anew: {done:?} on {before:?}");
+        let op = Op::draw(&mut random, true);
+        done.push(op.clone());
+        assert_eq!(op.apply(&merged), op.apply(&plain), "seed {seed}: {done:?}");
+    }
+}
+
+#[test]
+fn the_layers_hold_all_that_was_done() {
+    for seed in 1..300 {
+        run_reopened(seed, 30);
+    }
+}
+
+#[test]
+fn a_renamed_directory_keeps_its_content_for_those_who_open_the_layers_next() {
+    let lower = Arc::new(MemFs::new());
+    let below = Namespace::new(Arc::clone(&lower) as Arc<dyn FileSystem>);
+    below.create_dir_all("a/b/c").unwrap();
+    below.write("a/b/c/file", "lower").unwrap();
+    let upper: Arc<dyn FileSystem> = Arc::new(MemFs::new());
+    let open = || {
+        let overlay = Overlay::with_upper(vec![Arc::clone(&lower) as Arc<dyn FileSystem>], Arc::clone(&upper));
+        Namespace::new(Arc::new(overlay.unwrap()))
+    };
+    open().rename("a/b", "moved").unwrap();
+    open().rename("moved/c", "a/deep").unwrap();
+    open().rename("a", "z").unwrap();
+    let merged = open();
+    assert_eq!(merged.read("z/deep/file").unwrap(), b"lower");
+    assert!(merged.read_dir("moved").unwrap().is_empty());
+    assert_eq!(merged.read_dir("/").unwrap().len(), 2);
+    let at = merged.locate("z/deep", Follow::Yes).unwrap();
+    assert!(at.fs().xattr_names(at.node()).unwrap().is_empty(), "what the layers know of each other is theirs");
+    let set =
+        at.writable().unwrap().set_xattr(at.node(), b"trusted.overlay.redirect", b"/x", crate::fs::XattrMode::Set);
+    assert_eq!(set.unwrap_err(), Errno::NotPermitted);
+}
+
+#[test]
+fn an_upper_that_says_nonsense_is_an_error() {
+    let (lower, upper) = (Arc::new(MemFs::new()), Arc::new(MemFs::new()));
+    let top = Namespace::new(Arc::clone(&upper) as Arc<dyn FileSystem>);
+    top.create_dir_all("upper/dir").unwrap();
+    let at = top.locate("upper/dir", Follow::Yes).unwrap();
+    let set = |value: &[u8]| {
+        let name = b"trusted.overlay.redirect";
+        at.writable().unwrap().set_xattr(at.node(), name, value, crate::fs::XattrMode::Set).unwrap();
+        let lowers = vec![Arc::clone(&lower) as Arc<dyn FileSystem>];
+        let overlay = Overlay::with_upper(lowers, Arc::clone(&upper) as Arc<dyn FileSystem>).unwrap();
+        Namespace::new(Arc::new(overlay)).read_dir("dir").map(|entries| entries.len()).map_err(|error| error.errno())
+    };
+    assert_eq!(set(b"/../../etc"), Err(Errno::Io));
+    assert_eq!(set(b"/no/such/dir"), Ok(0));
+}
+
 fn stacked(files: &[(&str, &str)]) -> (Namespace, Namespace) {
     let lower = Arc::new(MemFs::new());
     let below = Namespace::new(Arc::clone(&lower) as Arc<dyn FileSystem>);

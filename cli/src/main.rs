@@ -63,9 +63,6 @@ enum Command {
     Stat(commands::stat::Args),
     Find(commands::find::Args),
     Info(commands::info::Args),
-    #[cfg(target_os = "linux")]
-    #[command(name = commands::exec::Inside::NAME, hide = true)]
-    ExecInside(commands::exec::Inside),
     Pack(commands::pack::Args),
     Convert(commands::convert::Args),
     Extract(commands::extract::Args),
@@ -85,6 +82,9 @@ enum Command {
     Write(commands::write::Args),
     Completions(commands::completions::Args),
     Man(commands::man::Args),
+    #[cfg(target_os = "linux")]
+    #[command(name = commands::exec::Inside::NAME, hide = true)]
+    ExecInside(commands::exec::Inside),
 }
 
 fn main() -> ExitCode {
@@ -93,7 +93,9 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    log_to_stderr(cli.verbose);
+    // Cases may want calls to fail; their reports say what came of it.
+    let expects_errors = matches!(cli.command, Command::Test(_));
+    log_to_stderr(cli.verbose.saturating_add(u8::from(!expects_errors)));
     let done = match cli.command {
         Command::Run(args) => commands::run::run(*args),
         Command::Test(args) => commands::test::run(args),
@@ -150,7 +152,7 @@ fn is_run() -> bool {
 }
 
 fn log_to_stderr(verbose: u8) {
-    let level = ["warn", "info", "debug"].get(usize::from(verbose)).unwrap_or(&"trace");
+    let level = ["error", "warn", "info", "debug"].get(usize::from(verbose)).unwrap_or(&"trace");
     let default = format!("error,mountless={level},mountless_wasi={level}");
     let filter = EnvFilter::try_from_env("MOUNTLESS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()

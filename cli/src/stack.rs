@@ -59,10 +59,10 @@ impl StackArgs {
     /// The merged tree, writable; changes go to the upper layer, which is `memory` unless another one is named.
     #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "what is mounted needs Linux"))]
     pub(crate) fn tree(&self, memory: MemOptions) -> Result<Arc<dyn FileSystem>> {
-        Ok(self.trees(memory)?.after)
+        self.trees(memory).map(|trees| trees.after)
     }
 
-    /// The same, and the tree without that layer.
+    /// The same, with the images merged as they are.
     pub(crate) fn trees(&self, memory: MemOptions) -> Result<Trees> {
         let options = self.open.options();
         let stack = patiently("opening", &self.name(), || Stack::open_with(&self.images, &options));
@@ -74,12 +74,9 @@ impl StackArgs {
                 patiently("opening", &reference.to_string_lossy(), open).map_err(|error| unchangeable(&error))?
             }
         };
+        // Without anything below there is nothing to merge, and changes need no marks for what they hide.
         if self.images.is_empty() {
-            let before: Option<Arc<dyn FileSystem>> = match self.upper {
-                None => Some(Arc::new(MemOptions::new().build())),
-                Some(_) => None,
-            };
-            // Without anything below there is nothing to merge, and changes need no marks for what they hide.
+            let before = self.upper.is_none().then(|| Arc::new(MemOptions::new().build()) as Arc<dyn FileSystem>);
             return Ok(Trees { before, after: upper });
         }
         let merged =

@@ -265,7 +265,7 @@ pub struct UnknownFormat {
 /// formats not read yet; what the format's backend answers, for example as
 /// [`ArchiveFs::open_cpio`]. All carry an [`OpenError`] that names the image.
 pub fn open(reference: &ImageRef, options: &OpenOptions) -> Result<OpenedImage> {
-    open_location(reference, options).map_err(|error| at_image(error, reference))
+    open_location(reference, options).map_err(|error| with_image(error, reference))
 }
 
 /// Opens an image whose bytes are at hand.
@@ -503,7 +503,7 @@ fn first_nonzero(source: &dyn Source) -> Result<Option<u64>> {
     Ok(None)
 }
 
-pub(crate) fn at_image(error: Error, reference: &ImageRef) -> Error {
+pub(crate) fn with_image(error: Error, reference: &ImageRef) -> Error {
     Error::new(error.errno(), OpenError { image: reference.to_string(), error })
 }
 

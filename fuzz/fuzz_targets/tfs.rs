@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use mountless::backend::tfs::{Part, TfsFs, TfsOptions, crash_log};
+use mountless::backend::tfs::{Part, TfsFs, TfsOptions, check, crash_log, repair};
 use mountless::format::tfs::dump;
-use mountless::source::{BytesSource, Source};
+use mountless::source::{BytesSource, MemStorage, Source};
 use mountless_fuzz::read_what_can_be_read;
 
 fuzz_target!(|data: &[u8]| {
@@ -26,5 +26,11 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     let _ = crash_log(&image);
+    let _ = check(&image, &TfsOptions::default());
+    let storage = Arc::new(MemStorage::new());
+    if repair(&image, &*storage).is_ok() {
+        let repaired: Arc<dyn Source> = storage;
+        assert!(check(&repaired, &TfsOptions::default()).is_ok_and(|report| report.is_sound()));
+    }
     let _ = dump(data);
 });

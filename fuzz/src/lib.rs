@@ -1,6 +1,7 @@
 //! What the targets share.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hasher};
 
 use mountless::attr::FileType;
 use mountless::error::Error;
@@ -57,4 +58,41 @@ fn read_all(fs: &dyn FileSystem, damaged: impl Fn(Error)) {
         })
         .unwrap();
     }
+}
+
+/// Everything that is seen of a tree, by path.
+///
+/// # Panics
+/// When anything cannot be read.
+#[must_use]
+pub fn seen(fs: &dyn FileSystem) -> BTreeMap<Vec<u8>, String> {
+    let mut found = BTreeMap::new();
+    let mut pending = vec![(Vec::new(), fs.root())];
+    while let Some((path, dir)) = pending.pop() {
+        fs.for_each_entry(dir, |entry| {
+            let node = fs.lookup(dir, entry.name)?.node;
+            let attr = fs.attr(node)?;
+            let below = [&path[..], b"/", entry.name.as_bytes()].concat();
+            let mut what = format!("{:?} {:o} {}:{} {:?}", attr.file_type, attr.mode, attr.uid, attr.gid, attr.mtime);
+            match attr.file_type {
+                FileType::Dir => pending.push((below.clone(), node)),
+                FileType::File => {
+                    let content = fs.read_to_vec(node)?;
+                    let mut hasher = DefaultHasher::new();
+                    hasher.write(&content);
+                    what += &format!(" links={} {} bytes {:x}", attr.nlink, content.len(), hasher.finish());
+                }
+                FileType::Symlink => what += &format!(" {:?}", fs.read_link(node)?),
+                _ => what += &format!(" {:?}", attr.rdev),
+            }
+            for name in fs.xattr_names(node)? {
+                what += &format!(" {name:?}={:?}", fs.xattr(node, &name)?);
+            }
+            fs.forget(node, 1);
+            found.insert(below, what);
+            Ok(())
+        })
+        .unwrap();
+    }
+    found
 }

@@ -220,12 +220,21 @@ pub(crate) struct Crash {
     pub(crate) states_max: u64,
 }
 
+impl Crash {
+    /// With the defaults, and nobody to check.
+    pub(crate) const fn at(at: CrashAt) -> Self {
+        Self { at, verify: Vec::new(), promises: Promises::Posix, random: 8, seed: 0, states_max: 10_000 }
+    }
+}
+
 /// Where the power is cut.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum CrashAt {
+pub enum CrashAt {
+    /// Before each sync, when most is at stake, and at the end.
     EverySync,
+    /// After each change.
     EveryWrite,
-    /// At so many of all places.
+    /// After so many of all changes.
     Sample(u64),
 }
 
@@ -422,6 +431,27 @@ impl Case {
     #[must_use]
     pub fn fault(mut self, fault: Fault) -> Self {
         self.faults.push(fault);
+        self
+    }
+
+    /// Lets [`assert_survives_power_cuts`](Self::assert_survives_power_cuts) cut the power at these places, and run
+    /// `verify` on what is left; it must exit with 0. What the program had printed by then is its standard input.
+    #[must_use]
+    pub fn power_cuts<S: Into<String>>(
+        mut self,
+        at: CrashAt,
+        verify: impl AsRef<str>,
+        args: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let program = ProgramAt::parse(verify.as_ref(), Path::new(""));
+        let verify = Verify { program, args: args.into_iter().map(Into::into).collect() };
+        match &mut self.crash {
+            Some(crash) => {
+                crash.at = at;
+                crash.verify.push(verify);
+            }
+            None => self.crash = Some(Crash { verify: vec![verify], ..Crash::at(at) }),
+        }
         self
     }
 

@@ -13,6 +13,7 @@ use similar::TextDiff;
 use crate::case::{Case, End, Expect, FileExpect, TextExpect};
 use crate::engine::Ran;
 use crate::snapshot::{self, Compared, Update};
+use crate::trap::readable;
 use crate::tree::tree_diff;
 
 /// Something that is not as expected.
@@ -130,7 +131,7 @@ impl Checker<'_> {
             End::Timeout => "to run out of time".to_owned(),
         };
         let detail = match outcome {
-            Outcome::Trapped(message) => message.clone(),
+            Outcome::Trapped(message) => readable(message),
             Outcome::TimedOut => {
                 let limit = humantime::format_duration(self.case.limits.time);
                 format!("It was still running after {limit}; `limits.time` sets the limit.")
@@ -187,7 +188,10 @@ impl Checker<'_> {
                     Some(_) => format!("{what} differs from the snapshot {name}"),
                     None => format!("{what} has no snapshot {name} yet"),
                 };
-                let mut detail = difference(expected.as_deref().unwrap_or_default().trim_end(), text.trim_end());
+                // Blank ends do not count.
+                let ended =
+                    |text: &str| if text.trim().is_empty() { String::new() } else { format!("{}\n", text.trim_end()) };
+                let mut detail = difference(&ended(expected.as_deref().unwrap_or_default()), &ended(text));
                 let next = match pending {
                     Some(pending) => format!(
                         "next: `--update` or `cargo insta review` takes the new text, now in {}",

@@ -18,6 +18,7 @@ use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use crate::case::{Case, Crash, CrashAt};
 use crate::check::{Mismatch, ended, excerpt, shown};
 use crate::engine::{CannotRun, Engine, Guest, Ran, Streams, Variation, over};
+use crate::trap::readable;
 use crate::tree::tree_diff;
 
 /// Changes that are shown before a cut.
@@ -184,9 +185,12 @@ impl Explorer<'_> {
     fn work(&self, found: &Found, lane: usize, lanes: usize, of: usize) -> Result<(), CannotRun> {
         let states_max = self.crash.states_max;
         let of = u64::try_from(of).unwrap_or(u64::MAX);
-        let is_taken = |number: usize| {
-            of <= states_max || scattered(number, self.crash.seed) % of.max(1) < states_max || number == 0
+        // Evenly spread: those at which the share of all comes to a whole number more.
+        let share = |number: usize| {
+            let number = u128::try_from(number).unwrap_or(u128::MAX);
+            number.saturating_mul(states_max.into()) / u128::from(of.max(1))
         };
+        let is_taken = |number: usize| of <= states_max || share(number.saturating_add(1)) > share(number);
         let mut base = Replay::new(self.recording, over(&self.ran.before, MemOptions::new())?);
         let mut base_at: usize = 0;
         let mut next: usize = 0;
@@ -351,7 +355,7 @@ fn verified(
         let words: Vec<String> = std::iter::once(name).chain(args).collect();
         let mut text = format!("{} ended with {}", words.join(" "), ended(&outcome));
         if let Outcome::Trapped(message) = &outcome {
-            let _ = write!(text, "\n{message}");
+            let _ = write!(text, "\n{}", readable(message));
         }
         for bytes in [streams.stdout.contents(), streams.stderr.contents()] {
             let said = shown(&bytes);

@@ -77,6 +77,9 @@ impl Search<'_> {
             }
         };
         entries.sort();
+        // As people write it: `cases/x.toml`, not `./cases/x.toml`.
+        let plain = |path: PathBuf| path.strip_prefix(".").map(Path::to_owned).unwrap_or(path);
+        let entries: Vec<PathBuf> = entries.into_iter().map(plain).collect();
         let is_suite = path.join("manifest.json").is_file();
         for entry in entries {
             let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();

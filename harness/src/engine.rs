@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -259,7 +260,7 @@ impl Engine {
         match program {
             ProgramAt::Host(path) => self.programs.get(ProgramKey::Host(path.clone()), || {
                 let help = "build it first; paths in a case file are relative to that file";
-                compile(&fs::read(path).map_err(|error| failed(&error).help(help))?)
+                compile(&fs::read(path).map_err(|error| failed(&plainly(&error)).help(help))?)
             }),
             ProgramAt::InImage(path) if case.is_bare() => {
                 let key = ProgramKey::InImage(path.clone(), case.images.clone());
@@ -339,7 +340,8 @@ fn put(namespace: &Namespace, path: &str, file: &NewFile) -> Result<(), Box<dyn 
     match &file.kind {
         NewFileKind::Text(content) => namespace.write(path, content)?,
         NewFileKind::Copy(from) => {
-            namespace.write(path, fs::read(from).map_err(|error| format!("{}: {error}", Path::new(from).display()))?)?
+            let content = fs::read(from).map_err(|error| format!("{}: {}", from.display(), plainly(&error)))?;
+            namespace.write(path, content)?;
         }
         NewFileKind::Dir => namespace.create_dir_all(path)?,
         NewFileKind::Symlink(target) => namespace.symlink(target, path)?,
@@ -360,9 +362,21 @@ fn stdin(case: &Case) -> Result<Vec<u8>, CannotRun> {
     match &case.stdin {
         Input::Empty => Ok(Vec::new()),
         Input::Text(bytes) => Ok(bytes.clone()),
-        Input::File(path) => fs::read(path)
-            .map_err(|error| CannotRun::new(format!("cannot read standard input: {}: {error}", path.display()))),
+        Input::File(path) => fs::read(path).map_err(|error| failed_read("standard input", path, &error)),
     }
+}
+
+fn failed_read(what: &str, path: &Path, error: &io::Error) -> CannotRun {
+    let failure = CannotRun::new(format!("cannot read {what}: {}: {}", path.display(), plainly(error)));
+    failure.help("paths in a case file are relative to that file")
+}
+
+/// What the host says, in the way the rest is said: `no such file or directory`.
+pub(crate) fn plainly(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// A view of a tree, with memory for the changes.

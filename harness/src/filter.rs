@@ -14,6 +14,7 @@ use globset::{Glob, GlobMatcher};
 use regex::Regex;
 
 use crate::case::Case;
+use crate::file::not_a_regex;
 
 /// Which cases to run.
 #[derive(Clone, Debug)]
@@ -86,7 +87,7 @@ impl Matcher {
         }
         if let Some(regex) = text.strip_prefix('/') {
             let regex = regex.strip_suffix('/').ok_or("a regular expression ends with a slash")?;
-            return Ok(Self::Regex(Regex::new(regex).map_err(|error| error.to_string())?));
+            return Ok(Self::Regex(Regex::new(regex).map_err(|error| not_a_regex(&error))?));
         }
         Ok(if is_exact { Self::Equal(text.to_owned()) } else { Self::Contains(text.to_owned()) })
     }

@@ -14,10 +14,11 @@ use mountless::{Errno, Error};
 use mountless_wasi::run::Outcome;
 
 use crate::case::{Case, End, Expect};
-use crate::check::{Mismatch, check};
+use crate::check::{Mismatch, check, excerpt, shown};
 use crate::crash::complaint;
 use crate::engine::{CannotRun, Engine, Ran, Variation};
 use crate::snapshot::Update;
+use crate::trap::readable;
 
 /// Runs that a case is repeated at most.
 const RUNS_MAX: usize = 1000;
@@ -255,7 +256,13 @@ fn judged(
             let took = humantime::format_duration(time);
             return Ok(Some(("it hangs", format!("It was still running after {took}."))));
         }
-        Outcome::Trapped(message) => return Ok(Some(("it crashes", message.clone()))),
+        Outcome::Trapped(message) => {
+            // What it said last tells more than the trap.
+            let stderr = shown(&ran.stderr);
+            let told = [readable(message), excerpt(stderr.trim())];
+            let told: Vec<String> = told.into_iter().filter(|text| !text.is_empty()).collect();
+            return Ok(Some(("it crashes", told.join("\n"))));
+        }
         Outcome::Exited(_) => {}
     }
     let claims_success = ran.outcome == Outcome::Exited(0);

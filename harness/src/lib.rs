@@ -30,9 +30,10 @@ pub mod report;
 mod run;
 mod rust_api;
 mod snapshot;
+mod trap;
 mod tree;
 
-pub use self::case::{Case, CaseId, Limits};
+pub use self::case::{Case, CaseId, CrashAt, Limits};
 pub use self::check::Mismatch;
 pub use self::diagnostic::Diagnostic;
 pub use self::discover::{Discovered, discover, discover_from};

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::case::{Case, CaseId};
 use crate::check::{Mismatch, check};
 use crate::crash;
+use crate::diagnostic::Diagnostic;
 use crate::engine::{CannotRun, Engine};
 use crate::inject::{self, Inject};
 use crate::snapshot::Update;
@@ -162,6 +163,21 @@ impl RunReport {
     /// How many cases have such a verdict.
     pub fn count(&self, is: impl Fn(&CaseResult) -> bool) -> usize {
         self.results.iter().filter(|result| is(result)).count()
+    }
+
+    /// The same with files that could not be read as cases that could not be run: who reads a report should not think
+    /// that all is well.
+    #[must_use]
+    pub fn with_mistakes(&self, mistakes: &[Diagnostic]) -> Self {
+        let broken = |mistake: &Diagnostic| {
+            let file = mistake.path().to_owned();
+            let line = mistake.position().map_or(0, |(line, _)| line);
+            let group = file.with_extension("").to_string_lossy().into_owned();
+            let id = CaseId { group, name: String::new(), file, line };
+            CaseResult::of(&id, Verdict::Broken(mistake.to_string()))
+        };
+        let results = mistakes.iter().map(broken).chain(self.results.iter().cloned()).collect();
+        Self { results, ..*self }
     }
 
     /// Whether nothing failed and nothing was interrupted.

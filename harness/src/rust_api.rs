@@ -6,7 +6,9 @@ use mountless_wasi::run::{Cache, Outcome};
 
 use crate::case::{Case, FileExpect, TextExpect};
 use crate::check::{Mismatch, check_file, check_text, ended, excerpt, shown};
+use crate::crash;
 use crate::engine::{CannotRun, Engine, Ran};
+use crate::trap::readable;
 use crate::tree::tree_diff;
 
 /// The engine of all cases of this process that are run by [`Case::run`].
@@ -28,6 +30,24 @@ impl Case {
     pub fn run(&self) -> Result<Ran, CannotRun> {
         engine()?.run(self)
     }
+
+    /// Runs the program, and checks what the disk may hold after each of the case's
+    /// [`power_cuts`](Self::power_cuts). How many states that were; panics if one is wrong, and if there are no cuts.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    #[track_caller]
+    #[expect(clippy::panic, reason = "assertions panic; that is how a test in Rust fails")]
+    pub fn assert_survives_power_cuts(&self) -> Result<usize, CannotRun> {
+        let Some(crash) = &self.crash else { panic!("the case has no power cuts") };
+        let engine = engine()?;
+        let (ran, recording) = crash::record(&engine, self)?;
+        let explored = crash::explore(&engine, self, crash, (&ran, &recording), 1)?;
+        match explored.failure {
+            None => Ok(explored.states),
+            Some(Mismatch { what, detail }) => panic!("{what}\n{detail}"),
+        }
+    }
 }
 
 /// Assertions. Each panics if it does not hold, with what the program said, and else gives the same back.
@@ -46,7 +66,7 @@ impl Ran {
         if self.outcome == Outcome::Exited(code) {
             return self;
         }
-        let detail = if let Outcome::Trapped(message) = &self.outcome { message.clone() } else { String::new() };
+        let detail = if let Outcome::Trapped(message) = &self.outcome { readable(message) } else { String::new() };
         let what = format!("expected exit code {code}, found {}", ended(&self.outcome));
         self.assert(&[Mismatch { what, detail }])
     }

@@ -277,6 +277,21 @@ fn filters_and_shares_select() {
 }
 
 #[test]
+fn ten_thousand_cases_are_no_more_than_ten_thousand_times_one() {
+    let cases: String =
+        (0..10_000).map(|n| format!("[[case]]\nname = \"case {n}\"\nargs = [\"{n}\", \"{}\"]\n", n % 2)).collect();
+    let dir = dir(&[("many.toml", &format!("program = \"guest.wasm\"\n{cases}"))]);
+    let started = Instant::now();
+    let report = run(dir.path());
+    assert_eq!((report.results.len(), report.count(|result| result.verdict == Verdict::Passed)), (10_000, 5_000));
+    assert_eq!(report.results[9_999].id.line(), 30_000);
+    let junit = junit(&report).unwrap();
+    assert!(junit.len() < 20 << 20 && html(&report).len() < 20 << 20);
+    // It takes some seconds, and hours if anything is quadratic.
+    assert!(started.elapsed() < Duration::from_secs(120), "{:?}", started.elapsed());
+}
+
+#[test]
 fn stops_when_told_and_reports_what_was_done() {
     let dir = dir(&[(
         "case.toml",

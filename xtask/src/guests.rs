@@ -42,6 +42,10 @@ pub fn dir() -> PathBuf {
 /// A sentence that says what to install by hand.
 pub fn fetch() -> Result {
     install_missing()?;
+    if has_rust_target().is_err() {
+        run_quiet(Command::new("rustup").args(["target", "add", RUST_TARGET]))
+            .map_err(|error| format!("Rust's library for {RUST_TARGET} cannot be installed: {error}"))?;
+    }
     for source in fs::read_dir(sources())? {
         let source = source?.path();
         if source.extension().is_some_and(|extension| extension == "c") {
@@ -55,6 +59,22 @@ pub fn fetch() -> Result {
     println!("{}", sqlite_bank()?.display());
     println!("{}", python()?.display());
     Ok(())
+}
+
+/// What Rust's programs are compiled for.
+pub const RUST_TARGET: &str = "wasm32-wasip1";
+
+/// Whether Rust's compiler has a library for WASI.
+///
+/// # Errors
+/// A sentence that says how to get it.
+pub fn has_rust_target() -> Result {
+    let output = Command::new("rustc").args(["--print", "target-libdir", "--target", RUST_TARGET]).output()?;
+    let dir = String::from_utf8_lossy(&output.stdout);
+    match Path::new(dir.trim()).is_dir() && !dir.trim().is_empty() {
+        true => Ok(()),
+        false => Err(format!("run `cargo xtask guests`, or `rustup target add {RUST_TARGET}`").into()),
+    }
 }
 
 /// The programs of `examples/crash`.

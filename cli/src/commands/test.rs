@@ -41,6 +41,7 @@ Examples:
   mountless test tests/cases --filter 'tag(slow) and not test(network)'
   mountless test --partition hash:1/3 --junit junit.xml --retries 2
   mountless test --update                            take what comes out as the new snapshots
+  mountless test --inject all                        let each call on the file system fail once
 
 Filters: a word of the name; test(), group() and tag() with TEXT, =EXACT, ~PART, /REGEX/ or #GLOB in the parentheses;
 not, and, or. Snapshots: `cargo insta review` works on them; nothing is written where CI is set.
@@ -215,11 +216,12 @@ fn write_reports(args: &Args, report: &RunReport, mistakes: &[Diagnostic]) -> Re
             .and_then(|()| std::fs::write(path, content))
             .map_err(|error| Failure::new(EXIT_FAILED, format!("cannot write report: {}: {error}", path.display())))
     };
+    let whole = report.with_mistakes(mistakes);
     if let Some(path) = &args.junit {
-        write(path, &report::junit(report)?)?;
+        write(path, &report::junit(&whole)?)?;
     }
     if let Some(path) = &args.html {
-        write(path, report::html(report).as_bytes())?;
+        write(path, report::html(&whole).as_bytes())?;
     }
     if std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true") {
         let mut out = output::stdout();
@@ -257,7 +259,8 @@ fn no_cases(args: &Args, all: usize, left_out: &[PathBuf]) -> Failure {
         let failure = Failure::new(EXIT_NO_CASES, format!("no case to run: none of {all} is selected"));
         return failure.next("--list shows the cases; `mountless test --help` how filters are written");
     }
-    let failure = Failure::new(EXIT_NO_CASES, format!("no case to run: nothing found in {}", paths.join(", ")));
+    let places = if paths == ["."] { "the current directory".to_owned() } else { paths.join(", ") };
+    let failure = Failure::new(EXIT_NO_CASES, format!("no case to run: nothing found in {places}"));
     match left_out.first() {
         Some(path) => failure.next(format!("{} has neither `program` nor `[[case]]`", path.display())),
         None => failure.next("`mountless test --help` shows a first case"),

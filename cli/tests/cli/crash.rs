@@ -93,3 +93,18 @@ fn sqlite_that_does_not_sync_is_caught() {
     let done = Bank::new().run(&[("rollback journal", "delete", "full", 0, "posix")]);
     assert!(done.stdout.contains("transactions were done, but there are"), "{}", done.stdout);
 }
+
+#[test]
+fn cases_in_rust_can_cut_the_power() {
+    use mountless_test::{Case, CrashAt};
+
+    let guest = |name: &str| xtask::guests::crash_example(name).unwrap().to_str().unwrap().to_owned();
+    let case = |how: &str| {
+        let case = Case::new(guest("save")).args([how, "green"]).file("/etc/app.conf", "blue");
+        case.power_cuts(CrashAt::Sample(100), guest("check"), ["blue", "green"])
+    };
+    assert!(case("synced").assert_survives_power_cuts().unwrap() > 3);
+    let wrong = std::panic::catch_unwind(|| case("renamed").assert_survives_power_cuts().map(drop));
+    let message = *wrong.unwrap_err().downcast::<String>().unwrap();
+    assert!(message.starts_with("a power cut after 3 calls, with 1 call lost"), "{message}");
+}

@@ -57,6 +57,23 @@ fn snapshots_are_made_on_request_and_never_in_ci() {
 }
 
 #[test]
+fn a_broken_case_file_is_in_the_reports() {
+    let (sandbox, dir) = sandbox("");
+    sandbox.file("cases/broken.toml", "program = \"greet.wasm\"\nlimits.time = 5\n");
+    let (junit, html) = (sandbox.input("junit.xml"), sandbox.input("report.html"));
+    let reports = ["--junit", junit.to_str().unwrap(), "--html", html.to_str().unwrap()];
+    let done = sandbox.run([&["test", &dir][..], &reports].concat());
+    assert_eq!(done.code, 2, "{}", done.shown());
+    assert!(done.stdout.contains("1 passed") && done.stderr.contains("broken.toml:2:"), "{}", done.shown());
+    let junit = fs::read_to_string(&junit).unwrap();
+    assert!(junit.contains("tests=\"2\" errors=\"1\"") && junit.contains("greet"), "{junit}");
+    assert!(fs::read_to_string(&html).unwrap().contains("1 of 2 failed"));
+    let github = sandbox.command(["test", &dir]).env("GITHUB_ACTIONS", "true").output().unwrap();
+    let github = String::from_utf8(github.stdout).unwrap();
+    assert!(github.contains("broken.toml,line=2,col=15,title=broken case file::"), "{github}");
+}
+
+#[test]
 fn lists_are_for_programs_too() {
     let (sandbox, dir) = sandbox("[[case]]\nname = \"a\"\ntags = [\"x\"]\n[[case]]\nname = \"b\"\nskip = true\n");
     let list = sandbox.run(["test", &dir, "--list"]);

@@ -18,7 +18,7 @@ use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::fs::{FileSystem, FileSystemExt, SyncScope};
 use crate::namespace::Namespace;
-use crate::open::{Format, ImageRef, Location, OpenOptions, at_image, format_of, open, open_volume, stored_bytes};
+use crate::open::{Format, ImageRef, Location, OpenOptions, format_of, open, open_volume, stored_bytes, with_image};
 use crate::transfer::{PackFormat, PackOptions, PackReport, PackTarget, Progress, pack_file};
 
 /// An image that is being changed.
@@ -91,11 +91,11 @@ impl Editor {
         let Location::Path(path) = &reference.location else { return Err(NotEditable::Stream.into()) };
         let format = match (reference.format, stored_bytes(reference, &options)?) {
             (Some(format), _) => format,
-            (None, Some(source)) => format_of(&source).map_err(|error| at_image(error, reference))?,
+            (None, Some(source)) => format_of(&source).map_err(|error| with_image(error, reference))?,
             (None, None) => Format::Dir,
         };
         if format == Format::Tfs {
-            return Self::open_tfs(reference, path, &options, clock).map_err(|error| at_image(error, reference));
+            return Self::open_tfs(reference, path, &options, clock).map_err(|error| with_image(error, reference));
         }
         let image = open(reference, &options)?;
         let kind = match (image.facts.format, &image.facts.archive) {

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::fs::{FileSystem, FileSystemExt, NodeRef};
 use crate::limits::SKIPPED_KEPT_MAX;
 use crate::name::escape;
-use crate::open::{Format, ImageRef, OpenOptions, OpenedImage, at_image, format_of, open, open_stored, stored_bytes};
+use crate::open::{Format, ImageRef, OpenOptions, OpenedImage, format_of, open, open_stored, stored_bytes, with_image};
 use crate::source::Source;
 
 /// What a check found.
@@ -79,13 +79,13 @@ pub fn check(reference: &ImageRef, options: &OpenOptions) -> Result<Checked> {
     let source = stored_bytes(reference, options)?;
     let format = match (reference.format, &source) {
         (Some(format), _) => format,
-        (None, Some(source)) => format_of(source).map_err(|error| at_image(error, reference))?,
+        (None, Some(source)) => format_of(source).map_err(|error| with_image(error, reference))?,
         (None, None) => Format::Oci,
     };
     match source {
         Some(source) if format == Format::Tfs => {
             let problems = check_tfs(&source, reference.select.as_deref(), &strict);
-            Ok(Checked { format, problems: problems.map_err(|error| at_image(error, reference))? })
+            Ok(Checked { format, problems: problems.map_err(|error| with_image(error, reference))? })
         }
         source => check_tree(format, reference, source, &strict),
     }

@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use super::{
-    Format, ImageRef, Location, OpenOptions, OpenedImage, at_image, detect_format, from_io, no_stream, not_yet,
-    open_selected, read_file, read_stream,
+    Format, ImageRef, Location, OpenOptions, OpenedImage, detect_format, from_io, no_stream, not_yet, open_selected,
+    read_file, read_stream, with_image,
 };
 use crate::backend::tfs::Part;
 use crate::errno::Errno;
@@ -29,13 +29,13 @@ pub fn stored_bytes(reference: &ImageRef, options: &OpenOptions) -> Result<Optio
             if metadata.is_dir() { Ok(None) } else { read_file(path, &metadata, options).map(Some) }
         }
     };
-    read().map_err(|error| at_image(error, reference))
+    read().map_err(|error| with_image(error, reference))
 }
 
 /// Opens the image whose stored bytes were read already.
 pub(crate) fn open_stored(reference: &ImageRef, source: Arc<dyn Source>, options: &OpenOptions) -> Result<OpenedImage> {
     open_selected(source, reference.format, reference.select.as_deref(), options)
-        .map_err(|error| at_image(error, reference))
+        .map_err(|error| with_image(error, reference))
 }
 
 /// Finds the format of an image from its bytes; a container image in an archive is a tar archive here.

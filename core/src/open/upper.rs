@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use std::fs::File;
 use std::path::Path;
 
-use super::{Format, ImageRef, Location, OpenOptions, at_image, detect_format, from_io, tfs_part};
+use super::{Format, ImageRef, Location, OpenOptions, detect_format, from_io, tfs_part, with_image};
 use crate::backend::mem::MemFs;
 use crate::backend::tfs::{TfsOptions, TfsVolume};
 use crate::clock::{Clock, SystemClock};
@@ -24,7 +24,7 @@ use crate::source::{FileSource, Source};
 /// `EBUSY` if somebody else has it open for writing; `ENOTSUP` for every other format, and for a TFS with parts that
 /// cannot be written to, see [`TfsVolume::open`]; the rest as [`open`](super::open).
 pub fn open_upper(reference: &ImageRef, options: &OpenOptions) -> Result<Arc<dyn FileSystem>> {
-    open_location(reference, options).map_err(|error| at_image(error, reference))
+    open_location(reference, options).map_err(|error| with_image(error, reference))
 }
 
 fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<Arc<dyn FileSystem>> {

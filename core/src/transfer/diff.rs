@@ -12,8 +12,9 @@ use bytes::Bytes;
 
 use crate::attr::{Attr, FileType};
 use crate::checked::to_u64;
+use crate::errno::Errno;
 use crate::error::Result;
-use crate::fs::{FileSystem, FileSystemExt, NodeRef};
+use crate::fs::{Extent, FileSystem, FileSystemExt, NodeRef};
 use crate::limits::READ_SHARED_MAX;
 use crate::name::Name;
 
@@ -232,6 +233,14 @@ fn files_differ(before: &Side, after: &Side) -> Result<bool> {
     let mut offset: u64 = 0;
     let (mut left, mut right) = (Bytes::new(), Bytes::new());
     loop {
+        // Sparse files may be of any size.
+        if left.is_empty()
+            && right.is_empty()
+            && let (Some(one), Some(other)) = (hole_end(before, offset)?, hole_end(after, offset)?)
+        {
+            offset = one.min(other);
+            continue;
+        }
         if left.is_empty() {
             left = one.read_shared(before.node.node(), offset, READ_SHARED_MAX)?;
         }
@@ -248,6 +257,17 @@ fn files_differ(before: &Side, after: &Side) -> Result<bool> {
             return Ok(false);
         }
         offset = offset.saturating_add(to_u64(len));
+    }
+}
+
+/// Where a hole ends that `offset` is in.
+fn hole_end(side: &Side, offset: u64) -> Result<Option<u64>> {
+    match side.node.fs().extent_at(side.node.node(), offset) {
+        Ok(Extent::Hole { end }) if end > offset => Ok(Some(end)),
+        Ok(_) => Ok(None),
+        // The end of the file.
+        Err(error) if error == Errno::NoSuchDevice => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -320,6 +340,25 @@ mod tests {
             "-/share/doc",
         ];
         assert_eq!(shown(&image, &view), expected);
+    }
+
+    #[test]
+    fn sparse_files_are_compared_where_there_is_something() {
+        let fs = image();
+        let ns = Namespace::new(Arc::clone(&fs));
+        let sparse = ns.open("/sparse", &crate::namespace::OpenHow::WRITE).unwrap();
+        sparse.write_at(1 << 41, b"end").unwrap();
+        let view: Arc<dyn FileSystem> =
+            Arc::new(Overlay::with_upper(vec![Arc::clone(&fs)], Arc::new(MemFs::new())).unwrap());
+        let of_view = Namespace::new(Arc::clone(&view));
+        let write = |at: u64, bytes: &[u8]| {
+            let how = crate::namespace::OpenHow { write: true, ..crate::namespace::OpenHow::READ };
+            of_view.open("/sparse", &how).unwrap().write_at(at, bytes).unwrap();
+        };
+        write(1 << 41, b"end");
+        assert_eq!(shown(&fs, &view), [""; 0]);
+        write(1 << 40, b"x");
+        assert_eq!(shown(&fs, &view), ["~/sparse"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod archived;
 mod prepared;
+mod recorded;
 
 use std::sync::Arc;
 
@@ -205,6 +206,9 @@ fn main() {
     let tests = trials("mem", memory, Capabilities::ALL)
         .chain(trials("host", host, of_host()))
         .chain(trials("overlay", overlay_over_nothing, of_overlay()))
+        .chain(each_case("recorded", |case| {
+            recorded::run(case, of_overlay(), overlay_over_nothing().0, overlay_over_nothing().0)
+        }))
         .chain(trials("tfs", tfs, OF_TFS))
         .chain(trials("overlay_on_tfs", overlay_on_tfs, Capabilities { whiteouts: false, dir_links: false, ..OF_TFS }))
         .chain(trials("overlay_on_host", overlay_on_host, Capabilities { dir_links: false, ..of_host() }))

@@ -9,6 +9,7 @@ mod wasi;
 pub(crate) use self::plain::{has_companion, read_plain};
 pub use self::raw_schema::schema;
 pub(crate) use self::toml::{is_case_file, read_toml};
+pub(crate) use self::value::not_a_regex;
 pub(crate) use self::wasi::read_wasi;
 
 mod raw_schema {

@@ -92,6 +92,7 @@ settings! {
 
 /// Power cuts while the program runs.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(rename = "Crash")]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawCrash {
     /// Where the power is cut: `"every-sync"`, `"every-write"`, or `{ sample = N }` for N of all places.
@@ -116,6 +117,7 @@ pub(crate) struct RawCrash {
 
 /// See `docs/crash.md`.
 #[derive(Debug, Default, Clone, Copy, Deserialize, JsonSchema)]
+#[schemars(rename = "Promises")]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RawPromises {
     /// Content by syncing the file, names by syncing the directory.
@@ -127,6 +129,7 @@ pub(crate) enum RawPromises {
 
 /// A program, or a list of programs.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(rename = "Verifies")]
 #[serde(untagged, expecting = "expected a program, a table with program and args, or a list of these")]
 pub(crate) enum RawVerifies {
     /// One.
@@ -137,6 +140,7 @@ pub(crate) enum RawVerifies {
 
 /// A program that says whether what is left is right.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(rename = "Verify")]
 #[serde(untagged, expecting = "expected a program, or a table with program and args")]
 pub(crate) enum RawVerify {
     /// Without arguments.
@@ -153,6 +157,7 @@ pub(crate) enum RawVerify {
 
 /// Bounds on what a program may use.
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+#[schemars(rename = "Limits")]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawLimits {
     /// Longest time it may run, for example `5s` or `500ms`; one minute if nothing is said.
@@ -167,6 +172,7 @@ pub(crate) struct RawLimits {
 
 /// What must come out.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "Expect")]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawExpect {
     /// Exit code: a number, a list of numbers, `"failure"` for any but 0, or `"any"`.
@@ -190,6 +196,7 @@ pub(crate) struct RawExpect {
 
 /// What a text must be; everything said must hold.
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+#[schemars(rename = "Text")]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawText {
     /// It is exactly this.
@@ -210,6 +217,7 @@ pub(crate) struct RawText {
 
 /// A replacement of what differs from run to run.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(rename = "Redaction")]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawRedaction {
     /// What to replace.
@@ -220,6 +228,7 @@ pub(crate) struct RawRedaction {
 
 /// A file after the run; everything said must hold.
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+#[schemars(rename = "FileExpect")]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawFileExpect {
     /// Nothing has this name.
@@ -260,6 +269,7 @@ impl RawFileExpect {
 
 /// Standard input from a file.
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+#[schemars(rename = "Input")]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawInput {
     /// The file; relative to the case file.
@@ -272,6 +282,7 @@ pub(crate) struct RawInput {
 
 /// A file to be there before the program starts.
 #[derive(Debug, Default, Clone, Deserialize, JsonSchema)]
+#[schemars(rename = "File")]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RawFile {
     /// Its content.

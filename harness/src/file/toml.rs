@@ -175,16 +175,17 @@ impl Reader<'_> {
             let help = "name a program that exits with 0 if what it finds is right";
             return Err(self.wrong(&crash.verify, "nobody says whether what a power cut left is right").help(help));
         }
+        let default = Crash::at(crash.at.0);
         Ok(Crash {
-            at: crash.at.0,
+            at: default.at,
             verify,
             promises: match crash.promises {
                 RawPromises::Posix => Promises::Posix,
                 RawPromises::Journal => Promises::Journal,
             },
-            random: crash.random.unwrap_or(8),
+            random: crash.random.unwrap_or(default.random),
             seed: crash.seed,
-            states_max: crash.states.unwrap_or(10_000),
+            states_max: crash.states.unwrap_or(default.states_max),
         })
     }
 

@@ -284,7 +284,7 @@ impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let parse = |text: &str| {
             let time = humantime::parse_duration(text);
-            time.map_err(|error| format!("{text:?} is not a time; write it like 5s or 500ms ({error})"))
+            time.map_err(|_| format!("{text:?} is not a time; write it like 5s or 500ms"))
         };
         parsed(deserializer, parse).map(Self)
     }
@@ -364,13 +364,20 @@ impl JsonSchema for Mode {
     }
 }
 
+/// What is wrong with a regular expression, in one line; where stands in the file.
+pub(crate) fn not_a_regex(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let reason = text.lines().last().unwrap_or_default();
+    format!("not a regular expression: {}", reason.strip_prefix("error: ").unwrap_or(reason))
+}
+
 /// A regular expression.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern(pub(crate) Regex);
 
 impl<'de> Deserialize<'de> for Pattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parsed(deserializer, |text| Regex::new(text).map_err(|error| error.to_string())).map(Self)
+        parsed(deserializer, |text| Regex::new(text).map_err(|error| not_a_regex(&error))).map(Self)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::{headline, sections};
 use crate::diagnostic::Diagnostic;
-use crate::run::RunReport;
+use crate::run::{RunReport, Verdict};
 
 /// The failures of a run and the mistakes in case files as workflow commands, one a line.
 #[must_use]
@@ -20,10 +20,14 @@ pub fn annotations(report: &RunReport, mistakes: &[Diagnostic]) -> String {
     for result in report.results.iter().filter(|result| result.verdict.is_failure()) {
         let file = property(&result.id.file().display().to_string());
         let title = property(&result.id.text());
-        let mut message = headline(result);
-        for (_, content) in sections(result).iter().filter(|(_, content)| !content.is_empty()) {
-            let _ = write!(message, "\n{content}");
-        }
+        let message = match &result.verdict {
+            Verdict::Broken(message) => message.clone(),
+            _ => {
+                let details = sections(result).into_iter().map(|(_, content)| content);
+                let texts = std::iter::once(headline(result)).chain(details.filter(|content| !content.is_empty()));
+                texts.collect::<Vec<_>>().join("\n")
+            }
+        };
         // GitHub cuts annotations off behind 64 KiB.
         let message: String = message.chars().take(4000).collect();
         let line = result.id.line().max(1);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{headline, sections};
+use super::{headline, sections, tried};
 use crate::run::{CaseResult, RunReport, Verdict};
 
 const STYLE: &str = "\
@@ -55,6 +55,7 @@ fn entry(page: &mut String, result: &CaseResult) {
         result.time.as_secs_f64(),
         escape(&result.id.text())
     );
+    let line = tried(result).map_or(line.clone(), |tried| format!("{line} <span class=\"t\">({tried})</span>"));
     // OK to ignore, here and below: a String takes everything.
     let _ = match &result.verdict {
         Verdict::Passed => writeln!(page, "<div class=\"{class}\">{line}</div>"),

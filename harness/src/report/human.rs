@@ -126,12 +126,11 @@ impl<W: Write> Human<W> {
         }
         let seconds = report.time.as_secs_f64();
         let speed = run as f64 / seconds.max(0.001);
+        // Of a few long cases it says nothing.
+        let speed = if speed >= 10.0 { format!("; {speed:.0} cases/s") } else { String::new() };
         let summary = self.styled(if report.is_success() { green } else { red }, "     Summary");
-        let mut text = format!(
-            "{RULE}\n{summary} [{seconds:>8.3}s] {} run: {}; {speed:.0} cases/s\n",
-            plural(run, "case"),
-            parts.join(", ")
-        );
+        let mut text =
+            format!("{RULE}\n{summary} [{seconds:>8.3}s] {} run: {}{speed}\n", plural(run, "case"), parts.join(", "));
         for result in report.results.iter().filter(|result| result.verdict.is_failure() || result.is_flaky()) {
             text.push_str(&self.result_line(result, None));
         }

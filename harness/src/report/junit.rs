@@ -1,4 +1,7 @@
 //! JUnit XML, in the form that cargo-nextest writes and CI servers read: a suite a file.
+//!
+//! Nothing is in it that the schema of Jenkins' xunit plugin (`junit-10.xsd`) does not have: it is the strictest reader.
+//! So a case's file stands at its suite, and its line in the text of a failure.
 
 use std::io;
 
@@ -18,7 +21,7 @@ pub fn junit(report: &RunReport) -> io::Result<Vec<u8>> {
     writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
     let all: Vec<_> = report.results.iter().collect();
     let mut attributes = vec![("name", "mountless".to_owned())];
-    attributes.extend(counts(&all));
+    attributes.extend(counts(&all).into_iter().filter(|(name, _)| *name != "skipped"));
     attributes.push(("time", seconds(report.time)));
     element(&mut writer, "testsuites", &attributes, |writer| {
         // The cases of a file stand together.
@@ -26,6 +29,8 @@ pub fn junit(report: &RunReport) -> io::Result<Vec<u8>> {
             let Some(first) = suite.first() else { continue };
             let mut attributes = vec![("name", first.id.group().to_owned())];
             attributes.extend(counts(suite));
+            attributes.push(("time", seconds(suite.iter().map(|result| result.time).sum())));
+            attributes.push(("file", first.id.file().display().to_string()));
             element(writer, "testsuite", &attributes, |writer| {
                 suite.iter().try_for_each(|result| case(writer, result))
             })?;
@@ -51,17 +56,13 @@ fn counts(results: &[&CaseResult]) -> Attributes {
 
 fn case(writer: &mut Writer<Vec<u8>>, result: &CaseResult) -> io::Result<()> {
     let name = if result.id.name().is_empty() { result.id.group() } else { result.id.name() };
-    let attributes = vec![
-        ("name", name.to_owned()),
-        ("classname", result.id.group().to_owned()),
-        ("time", seconds(result.time)),
-        ("file", result.id.file().display().to_string()),
-        ("line", result.id.line().to_string()),
-    ];
+    let attributes =
+        vec![("name", name.to_owned()), ("classname", result.id.group().to_owned()), ("time", seconds(result.time))];
     element(writer, "testcase", &attributes, |writer| {
         let message = ("message", headline(result));
-        let body: String =
-            sections(result).into_iter().map(|(title, content)| format!("{title}\n{content}\n")).collect();
+        let place = format!("at {}:{}\n", result.id.file().display(), result.id.line().max(1));
+        let told = sections(result).into_iter().map(|(title, content)| format!("{title}\n{content}\n"));
+        let body: String = std::iter::once(place).chain(told).collect();
         match &result.verdict {
             Verdict::Passed => {}
             Verdict::Skipped(_) => empty(writer, "skipped", &[message])?,
@@ -72,7 +73,8 @@ fn case(writer: &mut Writer<Vec<u8>>, result: &CaseResult) -> io::Result<()> {
         }
         // Jenkins' name for attempts that failed before one passed.
         for attempt in 1..=if result.is_flaky() { result.failed_attempts } else { 0 } {
-            empty(writer, "flakyFailure", &[("message", format!("attempt {attempt} failed"))])?;
+            let attributes = [("message", format!("attempt {attempt} failed")), ("type", "test failure".to_owned())];
+            empty(writer, "flakyFailure", &attributes)?;
         }
         for (name, bytes) in [("system-out", &result.stdout), ("system-err", &result.stderr)] {
             if !bytes.is_empty() {

@@ -4,6 +4,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use smallvec::SmallVec;
 
 use super::attribute::{Attribute, Collector};
@@ -46,6 +48,52 @@ pub(super) struct BuildFault {
     pub(super) name: Option<Box<[u8]>>,
 }
 
+/// What tells the kind of a node, and where its content is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parts {
+    children: Option<Value>,
+    linktarget: Option<Value>,
+    socket: Option<Value>,
+    extents: Option<Value>,
+    filelength: Option<Value>,
+    /// There is more.
+    has_others: bool,
+}
+
+impl Parts {
+    fn of(objects: &Objects, id: TupleId) -> Self {
+        let mut parts = Self::default();
+        for (key, value) in objects.entries(id) {
+            let place = match Symbol(key) {
+                Symbol::CHILDREN => &mut parts.children,
+                Symbol::LINKTARGET => &mut parts.linktarget,
+                Symbol::SOCKET => &mut parts.socket,
+                Symbol::EXTENTS => &mut parts.extents,
+                Symbol::FILELENGTH => &mut parts.filelength,
+                _ => {
+                    parts.has_others = true;
+                    continue;
+                }
+            };
+            *place = Some(value);
+        }
+        parts
+    }
+
+    /// Whether everything there is stands in the body.
+    const fn are_all_in(&self, body: &Body) -> bool {
+        let Self { children, linktarget, socket, extents, filelength, has_others } = self;
+        let (dir, link, special) = (children.is_some(), linktarget.is_some(), socket.is_some());
+        let content = extents.is_some() || filelength.is_some();
+        !*has_others
+            && match body {
+                Body::File(_) => !dir && !link && !special,
+                Body::Dir(_) => !link && !special && !content,
+                _ => false,
+            }
+    }
+}
+
 struct Builder<'a> {
     objects: &'a Objects,
     collector: Collector<'a>,
@@ -55,6 +103,7 @@ struct Builder<'a> {
     /// Where the tuple of each node stands.
     offsets: Vec<u64>,
     faults: Vec<BuildFault>,
+    damaged: HashMap<Slot, Damage, RandomState>,
     recover: bool,
     incomplete: bool,
     shared_dirs: bool,
@@ -70,20 +119,22 @@ pub(super) fn build(objects: Objects, defaults: Defaults, start: u64, recover: b
     let mut builder = Builder {
         objects: &objects,
         collector: Collector::new(&objects),
-        nodes: Vec::new(),
+        // A node has two tuples at least.
+        nodes: Vec::with_capacity(objects.tuple_count() / 2),
         slots: Vec::new(),
         offsets: Vec::new(),
         faults: Vec::new(),
+        damaged: HashMap::default(),
         recover,
         incomplete: false,
         shared_dirs: false,
     };
     builder.slots.resize(objects.tuple_count(), None);
     builder.run(root)?;
-    let Builder { nodes, faults, incomplete, shared_dirs, offsets, .. } = builder;
+    let Builder { nodes, faults, damaged, incomplete, shared_dirs, offsets, .. } = builder;
     let Objects { mut symbols, symbol_numbers, .. } = objects;
     symbols.shrink();
-    let tree = Tree { symbols, nodes, generations: Vec::new(), defaults, start };
+    let tree = Tree { symbols, nodes, generations: Vec::new(), damaged, defaults, start };
     Ok(Built { tree, symbol_numbers, faults, incomplete, shared_dirs, offsets })
 }
 
@@ -103,7 +154,7 @@ impl Builder<'_> {
     }
 
     fn run(&mut self, root: TupleId) -> Result<(), Damage> {
-        let mut pending = Vec::new();
+        let (mut pending, mut named) = (Vec::new(), Vec::new());
         let (_, children) = self.add(root, Slot::ROOT);
         let Some(children) = children else {
             return Err(Damage { offset: self.offset(root), reason: TfsCorrupt::RootNotDirectory });
@@ -113,7 +164,8 @@ impl Builder<'_> {
             node.names = 1;
         }
         while let Some((slot, children)) = pending.pop() {
-            let (mut entries, mut subdirs) = (Entries::default(), 0_u32);
+            named.clear();
+            let mut subdirs = 0_u32;
             let objects = self.objects;
             for (key, value) in objects.entries(children) {
                 let name = Symbol(key);
@@ -139,7 +191,7 @@ impl Builder<'_> {
                         child
                     }
                 };
-                entries.put(name, child);
+                named.push((name, child));
                 if let Some(Some(node)) = self.nodes.get_mut(child.index()) {
                     node.names = node.names.saturating_add(1);
                     if let Body::Dir(_) = node.body {
@@ -148,9 +200,9 @@ impl Builder<'_> {
                     }
                 }
             }
-            entries.shrink();
             if let Some(Some(Node { body: Body::Dir(dir), .. })) = self.nodes.get_mut(slot.index()) {
-                dir.entries = entries;
+                // OK: a tuple has an entry with a key once.
+                dir.entries = Entries::of_unique(named.iter().copied());
                 dir.subdirs = subdirs;
             }
         }
@@ -166,7 +218,8 @@ impl Builder<'_> {
         }
         let objects = self.objects;
         let mut children = None;
-        let mut body = match (objects.get(id, Symbol::CHILDREN), objects.get(id, Symbol::LINKTARGET)) {
+        let parts = Parts::of(objects, id);
+        let mut body = match (parts.children, parts.linktarget) {
             (Some(Value::Tuple(tuple)), _) if objects.tuple(tuple).is_some_and(|tuple| !tuple.is_vector) => {
                 children = Some(tuple);
                 let children_tuple = objects.tuple(tuple).map_or(0, |tuple| tuple.index);
@@ -175,14 +228,14 @@ impl Builder<'_> {
             (_, Some(target @ (Value::String { .. } | Value::Symbol(_)))) => {
                 Body::Symlink(objects.bytes_of(target).unwrap_or_default().into())
             }
-            _ if objects.get(id, Symbol::SOCKET).is_some() => Body::Socket,
-            _ => Body::File(self.file(id, slot)),
+            _ if parts.socket.is_some() => Body::Socket,
+            _ => Body::File(self.file(id, slot, &parts)),
         };
         let mut meta = Meta::default();
         let mut special = None;
         let (mut mtime, mut atime) = (Time::NONE, Time::NONE);
         let (mut exact_mtime, mut exact_atime) = (None, None);
-        for (key, value) in objects.entries(id) {
+        for (key, value) in objects.entries(id).take_while(|_| !parts.are_all_in(&body)) {
             let key = Symbol(key);
             match (key, &body) {
                 (Symbol::CHILDREN, Body::Dir(_))
@@ -218,7 +271,7 @@ impl Builder<'_> {
         }
         if let (Some(special), Body::File(file)) = (special, &body)
             && file.size == 0
-            && file.damage.is_none()
+            && !self.damaged.contains_key(&slot)
             && file.extents.0.is_empty()
         {
             body = Body::Special(special);
@@ -231,28 +284,29 @@ impl Builder<'_> {
         (slot, children)
     }
 
-    fn file(&mut self, id: TupleId, slot: Slot) -> File {
+    fn file(&mut self, id: TupleId, slot: Slot, parts: &Parts) -> File {
         let objects = self.objects;
         let mut file = File::default();
-        if let Err(damage) = self.fill(id, &mut file) {
+        if let Err(damage) = self.fill(id, parts, &mut file) {
             self.faults.push(BuildFault { damage, slot, name: None });
-            file = File { damage: Some(Box::new(damage)), extents_tuple: file.extents_tuple, ..File::default() };
-            if let Some(size) = objects.get(id, Symbol::FILELENGTH).and_then(|value| objects.number_of(value)) {
+            self.damaged.insert(slot, damage);
+            file = File { extents_tuple: file.extents_tuple, ..File::default() };
+            if let Some(size) = parts.filelength.and_then(|value| objects.number_of(value)) {
                 file.size = size.min(FILE_SIZE_MAX);
             }
         }
         file
     }
 
-    fn fill(&self, id: TupleId, file: &mut File) -> Result<(), Damage> {
+    fn fill(&self, id: TupleId, parts: &Parts, file: &mut File) -> Result<(), Damage> {
         let objects = self.objects;
-        if let Some(value) = objects.get(id, Symbol::FILELENGTH) {
+        if let Some(value) = parts.filelength {
             let size = objects.number_of(value).filter(|size| *size <= FILE_SIZE_MAX);
             let reason = TfsCorrupt::FileLength { max: FILE_SIZE_MAX };
             file.size = size.ok_or(Damage { offset: self.offset(id), reason })?;
         }
         let incomplete = |id, what| Damage { offset: self.offset(id), reason: TfsCorrupt::ExtentIncomplete { what } };
-        let tuple = match objects.get(id, Symbol::EXTENTS) {
+        let tuple = match parts.extents {
             None => return Ok(()),
             Some(Value::Tuple(tuple)) => tuple,
             Some(_) => return Err(incomplete(id, "tuple of extents")),
@@ -266,19 +320,27 @@ impl Builder<'_> {
             let Value::Tuple(extent) = value else { return Err(incomplete(tuple, "tuple")) };
             let name = objects.symbols.name(Symbol(key));
             let block = digits(name).filter(|_| name.iter().all(u8::is_ascii_digit));
-            let number = |key, what| {
-                let value = objects.get(extent, key).and_then(|value| objects.number_of(value));
-                value.ok_or_else(|| incomplete(extent, what))
+            let [mut sector, mut count, mut allocated] = [None; 3];
+            let mut uninited = false;
+            for (key, value) in objects.entries(extent) {
+                match Symbol(key) {
+                    Symbol::OFFSET => sector = objects.number_of(value),
+                    Symbol::LENGTH => count = objects.number_of(value),
+                    Symbol::ALLOCATED => allocated = objects.number_of(value),
+                    Symbol::UNINITED => uninited = true,
+                    _ => {}
+                }
+            }
+            let small = |number: Option<u64>, what| {
+                number.and_then(|number| u32::try_from(number).ok()).ok_or_else(|| incomplete(extent, what))
             };
-            let sector = number(Symbol::OFFSET, "offset")?;
-            let count = u32::try_from(number(Symbol::LENGTH, "length")?).map_err(|_| incomplete(extent, "length"))?;
-            let allocated = number(Symbol::ALLOCATED, "allocated")?;
-            let uninited = objects.get(extent, Symbol::UNINITED).is_some();
+            let sector = sector.ok_or_else(|| incomplete(extent, "offset"))?;
+            let count = small(count, "length")?;
             extents.push(Extent {
                 block: block.ok_or_else(|| incomplete(extent, "block number"))?,
                 sector,
                 count,
-                allocated: u32::try_from(allocated).map_err(|_| incomplete(extent, "allocated"))?,
+                allocated: small(allocated, "allocated")?,
                 tuple: objects.tuple(extent).map_or(0, |tuple| tuple.index),
                 uninited,
                 durable: if uninited { 0 } else { count },

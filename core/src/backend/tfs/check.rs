@@ -167,7 +167,8 @@ impl CheckReport {
 /// Those of finding it, see [`find_part`], and of the source. Damage is no error, however great.
 pub fn check(image: &Arc<dyn Source>, options: &TfsOptions) -> Result<CheckReport> {
     let found = find_part(image, options.part)?;
-    let mut checker = Checker { start: found.start, report: CheckReport::default() };
+    let sectors = found.source.len() / SECTOR;
+    let mut checker = Checker { start: found.start, sectors, report: CheckReport::default() };
     let replayed = match replay(&found.source, true)? {
         Ok(replayed) => replayed,
         Err(damage) => {
@@ -178,13 +179,13 @@ pub fn check(image: &Arc<dyn Source>, options: &TfsOptions) -> Result<CheckRepor
     // Once for what the log says, once for what it means.
     let again = replay(&found.source, true)?;
     checker.log(&replayed);
-    let mut free = FreeMap::new(found.source.len() / SECTOR);
+    let mut free = FreeMap::new(sectors);
     for extension in &replayed.extensions {
         let _ = free.take(extension.sector, extension.count);
     }
     if let Ok(again) = again {
         match build(again.objects, options.defaults, found.start, true) {
-            Ok(built) => checker.built(&built, &replayed.objects, &mut free, found.source.len() / SECTOR),
+            Ok(built) => checker.built(&built, &replayed.objects, &mut free),
             Err(damage) => checker.damage(FaultClass::Tree, damage.offset, None, damage.reason),
         }
     }
@@ -199,6 +200,8 @@ pub fn check(image: &Arc<dyn Source>, options: &TfsOptions) -> Result<CheckRepor
 
 struct Checker {
     start: u64,
+    /// Sectors of the file system.
+    sectors: u64,
     report: CheckReport,
 }
 
@@ -231,7 +234,7 @@ impl Checker {
         }
     }
 
-    fn built(&mut self, built: &Built, objects: &Objects, free: &mut FreeMap, sectors: u64) {
+    fn built(&mut self, built: &Built, objects: &Objects, free: &mut FreeMap) {
         let paths = paths(&built.tree, built.faults.iter().map(|fault| fault.slot));
         for BuildFault { damage, slot, name } in &built.faults {
             let class = match damage.reason {
@@ -252,7 +255,8 @@ impl Checker {
                 continue;
             }
             let offset = built.offsets.get(slot.index()).copied().unwrap_or(0);
-            self.node(node, &path, offset, objects, free, sectors);
+            let is_damaged = built.tree.damaged.contains_key(&slot);
+            self.node(node, is_damaged, &path, offset, objects, free);
             if let Body::Dir(dir) = &node.body {
                 for (named, child) in dir.entries.iter() {
                     let name = built.tree.symbols.name(named.name);
@@ -269,7 +273,8 @@ impl Checker {
         self.report.orphans = to_u64(objects.orphans(used_tuples(&built.tree)));
     }
 
-    fn node(&mut self, node: &Node, path: &[u8], offset: u64, objects: &Objects, free: &mut FreeMap, sectors: u64) {
+    fn node(&mut self, node: &Node, is_damaged: bool, path: &[u8], offset: u64, objects: &Objects, free: &mut FreeMap) {
+        let sectors = self.sectors;
         let tuple = objects.by_index(node.tuple);
         let recorded = tuple.and_then(|tuple| objects.get(tuple, Symbol::NLINK)).and_then(|it| objects.number_of(it));
         let names = u64::from(node.names);
@@ -289,7 +294,7 @@ impl Checker {
                 let reason = FaultReason::TargetLength { len: to_u64(target.len()) };
                 self.odd(FaultClass::Tree, offset, Some(path), reason);
             }
-            Body::File(file) if file.damage.is_none() => {
+            Body::File(file) if !is_damaged => {
                 if file.extents_tuple == 0 {
                     self.damage(FaultClass::Tree, offset, Some(path), FaultReason::NoExtents);
                 }

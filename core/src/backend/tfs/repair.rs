@@ -358,7 +358,7 @@ impl Rebuild<'_> {
                 Body::Symlink(target) => NewBody::Symlink(target.into_vec().into()),
                 Body::Socket => NewBody::Socket,
                 Body::Special(_) => NewBody::File(Content::Empty),
-                Body::File(file) => NewBody::File(self.content(&file, offset, &path)),
+                Body::File(file) => NewBody::File(self.content(&file, tree.damaged.get(&slot), offset, &path)),
             };
             if let Some(place) = new.node_mut(at) {
                 (place.attributes, place.body) = (attributes, body);
@@ -367,8 +367,8 @@ impl Rebuild<'_> {
         Ok(new)
     }
 
-    fn content(&mut self, file: &File, offset: u64, path: &[u8]) -> Content {
-        if let Some(damage) = &file.damage {
+    fn content(&mut self, file: &File, damage: Option<&Damage>, offset: u64, path: &[u8]) -> Content {
+        if let Some(damage) = damage {
             self.losses.lose(damage.offset, Some(path), Lost::Content(damage.reason));
             return Content::Empty;
         }

@@ -36,6 +36,7 @@ known! {
     ALLOCATED b"allocated" 10,
     UNINITED b"uninited" 11,
     PARENT b".." 12,
+    EMPTY b"" 13,
 }
 
 /// All symbols. 4 bytes, the name, and about 6 bytes for its place in the hash table each.

@@ -5,7 +5,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use hashbrown::HashTable;
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashTable};
 
 use super::attribute::Attribute;
 use super::extents::{Extents, Run};
@@ -102,8 +103,6 @@ pub(super) struct File {
     pub(super) extents: Extents,
     /// Number of the tuple of extents in the log's dictionary; 0 if there is none.
     pub(super) extents_tuple: u32,
-    /// Why the content cannot be read.
-    pub(super) damage: Option<Box<Damage>>,
 }
 
 /// A directory.
@@ -178,11 +177,16 @@ impl Entries {
 
     /// Adds an entry, or gives an existing one another node.
     pub(super) fn put(&mut self, name: Symbol, node: Slot) {
-        let node = core::num::NonZeroU32::new(node.0.saturating_add(1));
         if let Some(named) = self.position(name).and_then(|at| self.list.get_mut(at)) {
-            named.node = node;
+            named.node = core::num::NonZeroU32::new(node.0.saturating_add(1));
             return;
         }
+        self.push(name, node);
+    }
+
+    /// Adds an entry with a name that is not there.
+    fn push(&mut self, name: Symbol, node: Slot) {
+        let node = core::num::NonZeroU32::new(node.0.saturating_add(1));
         self.last_serial = self.last_serial.saturating_add(1);
         self.list.push(Named { serial: self.last_serial, name, node });
         self.live = self.live.saturating_add(1);
@@ -191,6 +195,20 @@ impl Entries {
         } else if self.list.len() > LINEAR_MAX {
             self.rebuild();
         }
+    }
+
+    /// Entries with a name each.
+    pub(super) fn of_unique(named: impl Iterator<Item = (Symbol, Slot)>) -> Self {
+        let mut entries = Self::default();
+        for (name, node) in named {
+            let node = core::num::NonZeroU32::new(node.0.saturating_add(1));
+            entries.last_serial = entries.last_serial.saturating_add(1);
+            entries.list.push(Named { serial: entries.last_serial, name, node });
+        }
+        entries.list.shrink_to_fit();
+        entries.live = u32::try_from(entries.list.len()).unwrap_or(u32::MAX);
+        entries.rebuild();
+        entries
     }
 
     pub(super) fn remove(&mut self, name: Symbol) {
@@ -259,10 +277,6 @@ impl Entries {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Named, Slot)> {
         self.after(0)
     }
-
-    pub(super) fn shrink(&mut self) {
-        self.list.shrink_to_fit();
-    }
 }
 
 /// All nodes.
@@ -273,6 +287,8 @@ pub(super) struct Tree {
     pub(super) nodes: Vec<Option<Node>>,
     /// How often each slot was used before; only trees that change have these.
     pub(super) generations: Vec<u32>,
+    /// Files whose content cannot be read, and why.
+    pub(super) damaged: HashMap<Slot, Damage, RandomState>,
     pub(super) defaults: Defaults,
     /// Where the file system begins in its image, for messages.
     pub(super) start: u64,
@@ -316,9 +332,12 @@ impl Tree {
 
     /// The content of a file.
     pub(super) fn file(&self, id: NodeId) -> Result<&File> {
-        match &self.node(id)?.body {
-            Body::File(File { damage: Some(damage), .. }) => Err(damage.in_image(self.start).into()),
-            Body::File(file) => Ok(file),
+        let slot = self.slot(id)?;
+        match &self.at(slot)?.body {
+            Body::File(file) => match self.damaged.get(&slot) {
+                None => Ok(file),
+                Some(damage) => Err(damage.in_image(self.start).into()),
+            },
             Body::Dir(_) => Err(Errno::IsDir.into()),
             _ => Err(Errno::Invalid.into()),
         }

@@ -212,3 +212,93 @@ fn writes_tear_between_sectors() {
     let state = replayed(&image, &recording, 2, &[Loss { step: 1, fate: Fate::Torn(512) }]);
     assert_eq!(Namespace::new(state).metadata("/d/one").unwrap().size, 512);
 }
+
+/// What a random program knows about a name: whether it may rely on it.
+#[derive(Default)]
+struct Known {
+    /// What the file holds, if there is one.
+    content: Option<String>,
+    written_at: usize,
+    synced_at: usize,
+    named_at: usize,
+}
+
+/// Runs a random program of writes, names and syncs, and checks that no cut at its end takes what it may rely on.
+/// Returns how much that was.
+fn relied_on(seed: u64, promises: Promises) -> usize {
+    const NAMES: [&str; 4] = ["/a", "/b", "/c", "/d"];
+    let mut state = seed;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let image: Arc<dyn FileSystem> = Arc::new(MemFs::new());
+    let mut known: [Known; 4] = Default::default();
+    let (mut dir_synced_at, mut file_synced_at) = (0, 0);
+    let (recording, _) = recorded(&image, |ns| {
+        for at in 1..20 + random(20) {
+            let (one, other) = (random(4), random(4));
+            let exists = known[one].content.is_some();
+            match random(8) {
+                0 | 1 => {
+                    let content = alloc::format!("{at} ").repeat(1 + random(400));
+                    ns.write(NAMES[one], &content)?;
+                    let named_at = if exists { known[one].named_at } else { at };
+                    known[one] = Known { content: Some(content), written_at: at, synced_at: 0, named_at };
+                }
+                2 if exists && one != other => {
+                    ns.rename(NAMES[one], NAMES[other])?;
+                    let moved = core::mem::take(&mut known[one]);
+                    known[other] = Known { named_at: at, ..moved };
+                    known[one].named_at = at;
+                }
+                3 if exists => {
+                    ns.remove_file(NAMES[one])?;
+                    known[one] = Known { named_at: at, ..Known::default() };
+                }
+                4 | 5 if exists => {
+                    sync(ns, NAMES[one])?;
+                    known[one].synced_at = at;
+                    file_synced_at = at;
+                }
+                6 => {
+                    sync(ns, "/")?;
+                    dir_synced_at = at;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    });
+    if promises == Promises::Journal {
+        dir_synced_at = dir_synced_at.max(file_synced_at);
+    }
+    let mut durability = Durability::new(&recording, promises);
+    while durability.advance() {}
+    let mut relied_on = 0;
+    for losses in durability.outcomes(30, seed) {
+        let ns = Namespace::new(replayed(&image, &recording, durability.at(), &losses));
+        for (name, known) in NAMES.iter().zip(&known) {
+            let is_synced = known.content.is_none() || known.written_at < known.synced_at;
+            if known.named_at < dir_synced_at && is_synced {
+                let found = ns.read_to_string(name).ok();
+                assert_eq!(
+                    found,
+                    known.content,
+                    "{name}, seed {seed}, {promises:?}, {losses:?}: {:#?}",
+                    recording.steps()
+                );
+                relied_on += 1;
+            }
+        }
+    }
+    relied_on
+}
+
+#[test]
+fn no_cut_takes_what_was_synced() {
+    for promises in [Promises::Posix, Promises::Journal] {
+        let relied_on: usize = (0..300).map(|seed| relied_on(seed, promises)).sum();
+        assert!(relied_on > 5_000, "{relied_on}");
+    }
+}

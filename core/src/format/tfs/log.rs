@@ -7,6 +7,7 @@ use core::ops::Range;
 use super::corrupt::{Damage, TfsCorrupt};
 use super::frame::{FrameKind, FrameReader, Link};
 use super::layout::{ExtensionHeader, SECTOR, Version};
+use super::value::Level;
 use crate::checked::to_u64;
 use crate::limits::TFS_DICTIONARY_MAX;
 
@@ -35,6 +36,8 @@ impl Kind {
 #[derive(Clone, Debug, Default)]
 pub struct Dictionary {
     kinds: Vec<Kind>,
+    /// Lent to whoever reads a record: most of a log's are short.
+    pub(super) levels: Vec<Level>,
 }
 
 impl Dictionary {
@@ -45,7 +48,8 @@ impl Dictionary {
         u32::try_from(self.kinds.len()).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn define(&mut self, kind: Kind) -> Result<u32, TfsCorrupt> {
+    #[inline]
+    pub(crate) fn define(&mut self, kind: Kind) -> Result<u32, TfsCorrupt> {
         let index = self.count().saturating_add(1);
         if index > TFS_DICTIONARY_MAX {
             return Err(TfsCorrupt::DictionaryFull { max: TFS_DICTIONARY_MAX });
@@ -54,11 +58,17 @@ impl Dictionary {
         Ok(index)
     }
 
+    /// The number and the kind of entry `index`, if there is one.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, index: u64) -> Option<(u32, Kind)> {
+        let number = u32::try_from(index).ok()?;
+        let at = usize::try_from(number.checked_sub(1)?).ok()?;
+        self.kinds.get(at).map(|kind| (number, *kind))
+    }
+
     pub(super) fn get(&self, index: u64) -> Result<(u32, Kind), TfsCorrupt> {
-        let at = index.checked_sub(1).and_then(|at| usize::try_from(at).ok());
-        let kind = at.and_then(|at| self.kinds.get(at).copied());
-        let number = u32::try_from(index).ok();
-        number.zip(kind).ok_or(TfsCorrupt::UndefinedReference { index, len: to_u64(self.kinds.len()) })
+        self.find(index).ok_or(TfsCorrupt::UndefinedReference { index, len: to_u64(self.kinds.len()) })
     }
 }
 

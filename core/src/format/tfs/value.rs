@@ -165,7 +165,7 @@ pub enum Token<'a> {
 
 /// A tuple or vector that has begun.
 #[derive(Clone, Copy, Debug)]
-struct Level {
+pub(super) struct Level {
     /// Entries that have not begun.
     left: u64,
     is_tuple: bool,
@@ -175,100 +175,182 @@ struct Level {
 
 /// Takes a record apart, and adds what is new to the dictionary on the way.
 ///
-/// It needs no recursion, so that depth is only bounded by the record's own length.
+/// It needs no recursion, so that depth is only bounded by the record's own length. Logs have millions of tokens, so
+/// that what is common is decoded in line, and damage is put together elsewhere.
 #[derive(Debug)]
 pub struct ValueReader<'r, 'd> {
     record: Record<'r>,
     dictionary: &'d mut Dictionary,
-    pos: usize,
-    token_pos: usize,
-    levels: Vec<Level>,
+    /// What is not read yet.
+    rest: &'r [u8],
+    /// How much of the record was not read when the last token began.
+    token_left: usize,
     begun: bool,
+    damage: Option<Damage>,
 }
+
+/// The record is damaged, as [`ValueReader::damage`] says.
+struct Damaged;
 
 impl<'r, 'd> ValueReader<'r, 'd> {
     /// A reader of `record`, whose references `dictionary` explains.
     #[must_use]
-    pub const fn new(record: Record<'r>, dictionary: &'d mut Dictionary) -> Self {
-        Self { record, dictionary, pos: 0, token_pos: 0, levels: Vec::new(), begun: false }
+    pub fn new(record: Record<'r>, dictionary: &'d mut Dictionary) -> Self {
+        dictionary.levels.clear();
+        let rest = record.bytes;
+        Self { record, dictionary, rest, token_left: rest.len(), begun: false, damage: None }
     }
 
     /// Where the last token begins, in bytes from the start of the file system.
     #[must_use]
     pub fn token_offset(&self) -> u64 {
-        self.record.offset_of(self.token_pos)
+        self.record.offset_of(self.record.bytes.len().saturating_sub(self.token_left))
     }
 
     /// The next token; `None` at the end of the record.
     ///
     /// # Errors
     /// What is wrong with the record. Nothing can be read behind it.
+    #[inline(always)]
     pub fn next_token(&mut self) -> Result<Option<Token<'r>>, Damage> {
-        self.token_pos = self.pos;
-        let Some(level) = self.levels.last_mut() else {
-            if !self.begun {
-                self.begun = true;
-                return self.value().map(Some);
+        self.advance().map_err(|Damaged| self.take_damage())
+    }
+
+    #[cold]
+    fn take_damage(&mut self) -> Damage {
+        self.damage.unwrap_or(Damage::new(self.token_offset(), TfsCorrupt::ValueBeyondRecord { missing: 1 }))
+    }
+
+    #[cold]
+    fn damaged(&mut self, reason: TfsCorrupt) -> Damaged {
+        self.damage = Some(Damage::new(self.token_offset(), reason));
+        Damaged
+    }
+
+    #[cold]
+    fn bad_number(&mut self, error: NumberError) -> Damaged {
+        self.damage = Some(error.at(self.token_offset()));
+        Damaged
+    }
+
+    #[inline(always)]
+    fn advance(&mut self) -> Result<Option<Token<'r>>, Damaged> {
+        self.token_left = self.rest.len();
+        match self.dictionary.levels.last_mut() {
+            Some(level) if level.at_value => level.at_value = false,
+            Some(level) => {
+                let Some(left) = level.left.checked_sub(1) else {
+                    self.dictionary.levels.pop();
+                    return Ok(Some(Token::End));
+                };
+                level.left = left;
+                if level.is_tuple {
+                    level.at_value = true;
+                    return self.key().map(|key| Some(Token::Key(key)));
+                }
             }
-            let left = to_u64(self.rest().len());
-            return if left == 0 { Ok(None) } else { Err(self.damage(TfsCorrupt::RecordTooLong { left })) };
-        };
-        if level.at_value {
-            level.at_value = false;
-            return self.value().map(Some);
-        }
-        let Some(left) = level.left.checked_sub(1) else {
-            self.levels.pop();
-            return Ok(Some(Token::End));
-        };
-        level.left = left;
-        if level.is_tuple {
-            level.at_value = true;
-            return self.key().map(|key| Some(Token::Key(key)));
+            None if self.begun => return self.at_end(),
+            None => self.begun = true,
         }
         self.value().map(Some)
     }
 
-    fn rest(&self) -> &'r [u8] {
-        self.record.bytes.get(self.pos..).unwrap_or_default()
+    fn at_end(&mut self) -> Result<Option<Token<'r>>, Damaged> {
+        match to_u64(self.rest.len()) {
+            0 => Ok(None),
+            left => Err(self.damaged(TfsCorrupt::RecordTooLong { left })),
+        }
     }
 
-    fn damage(&self, reason: TfsCorrupt) -> Damage {
-        Damage::new(self.token_offset(), reason)
+    #[inline(always)]
+    fn header(&mut self) -> Result<Header, Damaged> {
+        if let [first, rest @ ..] = self.rest
+            && self.record.version == Version::V5
+            && first & 8 == 0
+        {
+            self.rest = rest;
+            return Ok(Header { immediate: first & 0x80 != 0, kind: (first >> 4) & 7, len: u64::from(first & 7) });
+        }
+        self.long_header()
     }
 
-    fn header(&mut self) -> Result<Header, Damage> {
-        let (header, len) =
-            Header::read(self.rest(), self.record.version).map_err(|error| error.at(self.token_offset()))?;
-        self.pos = self.pos.saturating_add(len);
-        Ok(header)
+    fn long_header(&mut self) -> Result<Header, Damaged> {
+        match Header::read(self.rest, self.record.version) {
+            Ok((header, len)) => {
+                self.rest = self.rest.get(len..).unwrap_or_default();
+                Ok(header)
+            }
+            Err(error) => Err(self.bad_number(error)),
+        }
     }
 
-    fn number(&mut self) -> Result<u64, Damage> {
-        let (value, len) = varint(self.rest()).map_err(|error| error.at(self.token_offset()))?;
-        self.pos = self.pos.saturating_add(len);
-        Ok(value)
+    #[inline(always)]
+    fn number(&mut self) -> Result<u64, Damaged> {
+        match self.rest {
+            [a @ 0..=0x7f, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(*a))
+            }
+            [a, b @ 0..=0x7f, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(a & 0x7f) << 7 | u64::from(*b))
+            }
+            [a, b, c @ 0..=0x7f, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(a & 0x7f) << 14 | u64::from(b & 0x7f) << 7 | u64::from(*c))
+            }
+            _ => self.long_number(),
+        }
     }
 
-    fn bytes(&mut self, len: u64) -> Result<&'r [u8], Damage> {
-        let rest = self.rest();
-        let missing = len.saturating_sub(to_u64(rest.len()));
-        let found = usize::try_from(len).ok().and_then(|len| rest.get(..len));
-        let found = found.ok_or(self.damage(TfsCorrupt::ValueBeyondRecord { missing }))?;
-        self.pos = self.pos.saturating_add(found.len());
-        Ok(found)
+    fn long_number(&mut self) -> Result<u64, Damaged> {
+        match varint(self.rest) {
+            Ok((value, len)) => {
+                self.rest = self.rest.get(len..).unwrap_or_default();
+                Ok(value)
+            }
+            Err(error) => Err(self.bad_number(error)),
+        }
     }
 
-    fn define(&mut self, kind: Kind) -> Result<u32, Damage> {
-        self.dictionary.define(kind).map_err(|reason| self.damage(reason))
+    #[inline(always)]
+    fn bytes(&mut self, len: u64) -> Result<&'r [u8], Damaged> {
+        match usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len)) {
+            Some((found, rest)) => {
+                self.rest = rest;
+                Ok(found)
+            }
+            None => {
+                let missing = len.saturating_sub(to_u64(self.rest.len()));
+                Err(self.damaged(TfsCorrupt::ValueBeyondRecord { missing }))
+            }
+        }
     }
 
-    fn known(&self, index: u64, wanted: Kind) -> Result<u32, Damage> {
-        let (number, found) = self.dictionary.get(index).map_err(|reason| self.damage(reason))?;
-        if found == wanted { Ok(number) } else { Err(self.damage(TfsCorrupt::WrongKind { index, found, wanted })) }
+    #[inline(always)]
+    fn define(&mut self, kind: Kind) -> Result<u32, Damaged> {
+        self.dictionary.define(kind).map_err(|reason| self.damaged(reason))
     }
 
-    fn key(&mut self) -> Result<Key<'r>, Damage> {
+    #[inline(always)]
+    fn known(&mut self, index: u64, wanted: Kind) -> Result<u32, Damaged> {
+        match self.dictionary.find(index) {
+            Some((number, found)) if found == wanted => Ok(number),
+            _ => Err(self.unknown(index, wanted)),
+        }
+    }
+
+    #[cold]
+    fn unknown(&mut self, index: u64, wanted: Kind) -> Damaged {
+        let reason = match self.dictionary.get(index) {
+            Ok((_, found)) => TfsCorrupt::WrongKind { index, found, wanted },
+            Err(reason) => reason,
+        };
+        self.damaged(reason)
+    }
+
+    #[inline(always)]
+    fn key(&mut self) -> Result<Key<'r>, Damaged> {
         let header = self.header()?;
         if header.immediate {
             let name = self.bytes(header.len)?;
@@ -277,11 +359,15 @@ impl<'r, 'd> ValueReader<'r, 'd> {
         Ok(Key::Known { index: self.known(header.len, Kind::Symbol)? })
     }
 
-    fn value(&mut self) -> Result<Token<'r>, Damage> {
+    #[inline(always)]
+    fn value(&mut self) -> Result<Token<'r>, Damaged> {
         let header = self.header()?;
         let (is_tuple, kind) = match header.kind {
             types::TUPLE => (true, Kind::Tuple),
             types::VECTOR => (false, Kind::Vector),
+            types::INTEGER if header.immediate => {
+                return Ok(Token::Integer { negative: header.len != 0, magnitude: self.number()? });
+            }
             _ => return self.scalar(header),
         };
         let index = if header.immediate {
@@ -291,14 +377,13 @@ impl<'r, 'd> ValueReader<'r, 'd> {
             self.known(index, kind)?
         };
         let (is_new, count) = (header.immediate, header.len);
-        self.levels.push(Level { left: count, is_tuple, at_value: false });
+        self.dictionary.levels.push(Level { left: count, is_tuple, at_value: false });
         Ok(if is_tuple { Token::Tuple { index, is_new, count } } else { Token::Vector { index, is_new, count } })
     }
 
-    fn scalar(&mut self, header: Header) -> Result<Token<'r>, Damage> {
+    fn scalar(&mut self, header: Header) -> Result<Token<'r>, Damaged> {
         match (header.kind, header.immediate) {
-            (types::INTEGER, true) => Ok(Token::Integer { negative: header.len != 0, magnitude: self.number()? }),
-            (found @ types::INTEGER, false) => Err(self.damage(TfsCorrupt::ReferenceAsValue { found })),
+            (found @ types::INTEGER, _) => Err(self.damaged(TfsCorrupt::ReferenceAsValue { found })),
             (types::STRING, true) => Ok(Token::String(self.bytes(header.len)?)),
             // Nanos takes unknown types for buffers.
             (types::BUFFER | 5.., _) if header.len == 0 => Ok(Token::Delete),
@@ -308,19 +393,114 @@ impl<'r, 'd> ValueReader<'r, 'd> {
             }),
             // No writer does this, but Nanos reads it: the dictionary's own object.
             (_, false) => {
-                let (index, kind) = self.dictionary.get(header.len).map_err(|reason| self.damage(reason))?;
+                let (index, kind) = self.dictionary.get(header.len).map_err(|reason| self.damaged(reason))?;
                 let is_tuple = match kind {
                     Kind::Symbol => return Ok(Token::Symbol(index)),
                     Kind::Tuple => true,
                     Kind::Vector => false,
                 };
-                self.levels.push(Level { left: 0, is_tuple, at_value: false });
+                self.dictionary.levels.push(Level { left: 0, is_tuple, at_value: false });
                 Ok(match kind {
                     Kind::Vector => Token::Vector { index, is_new: false, count: 0 },
                     _ => Token::Tuple { index, is_new: false, count: 0 },
                 })
             }
         }
+    }
+}
+
+/// A record that sets one entry of a known tuple, all by numbers of the dictionary that are yet to be looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// The tuple.
+    pub tuple: u64,
+    /// The symbol.
+    pub key: u64,
+    /// What it is set to.
+    pub value: NewValue,
+    /// Where in the record that stands.
+    pub value_pos: usize,
+}
+
+/// What a [`Change`] sets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NewValue {
+    /// A number from 0 on.
+    Number(u64),
+    /// A new tuple of up to three symbols and numbers.
+    Tuple {
+        /// How many.
+        count: usize,
+        /// Symbols and numbers.
+        entries: [(u64, u64); 3],
+    },
+}
+
+impl Change {
+    /// The change that a record is, if it is one; all others are for [`ValueReader`]. Most records of most logs are:
+    /// they tell where the content of files is.
+    #[must_use]
+    pub fn of(record: &Record<'_>) -> Option<Self> {
+        let [0x11, rest @ ..] = record.bytes else { return None };
+        if record.version != Version::V5 {
+            return None;
+        }
+        let (tuple, rest) = quick_number(rest)?;
+        let (key, rest) = quick_symbol(rest)?;
+        let value_pos = record.bytes.len().checked_sub(rest.len())?;
+        let (value, rest) = match rest {
+            [0xb0, rest @ ..] => {
+                let (number, rest) = quick_number(rest)?;
+                (NewValue::Number(number), rest)
+            }
+            [head @ 0x90..=0x93, rest @ ..] => {
+                let count = usize::from(head & 3);
+                let (mut entries, mut rest) = ([(0, 0); 3], rest);
+                for entry in entries.iter_mut().take(count) {
+                    let (key, behind) = quick_symbol(rest)?;
+                    let [0xb0, behind @ ..] = behind else { return None };
+                    let (number, behind) = quick_number(behind)?;
+                    (*entry, rest) = ((key, number), behind);
+                }
+                (NewValue::Tuple { count, entries }, rest)
+            }
+            _ => return None,
+        };
+        rest.is_empty().then_some(Self { tuple, key, value, value_pos })
+    }
+}
+
+#[inline]
+fn quick_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0;
+    // Longer ones are rare.
+    for (at, &byte) in bytes.iter().enumerate().take(9) {
+        value = value << 7 | u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            return Some((value, bytes.get(at.checked_add(1)?..)?));
+        }
+    }
+    None
+}
+
+/// The number of a symbol of the dictionary.
+#[inline]
+fn quick_symbol(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (&first, rest) = bytes.split_first()?;
+    let top = u64::from(first & 7);
+    match first & 0xf8 {
+        0 => Some((top, rest)),
+        8 => {
+            let mut value = top;
+            for (at, &byte) in rest.iter().enumerate().take(8) {
+                value = value << 7 | u64::from(byte & 0x7f);
+                if byte & 0x80 == 0 {
+                    return Some((value, rest.get(at.checked_add(1)?..)?));
+                }
+            }
+            None
+        }
+        _ => None,
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use wasmtime::component::{self, Component, ResourceTable};
 use wasmtime::{Cache, CacheConfig, Config, Engine, Linker, Module, Store};
 use wasmtime_wasi::p1::{self, WasiP1Ctx};
-use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
-use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
+use wasmtime_wasi::p2::bindings::sync::Command;
+use wasmtime_wasi::p2::{self, pipe::MemoryOutputPipe};
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 /// What a program said and how it ended.
 #[derive(Debug)]
@@ -39,12 +41,27 @@ pub fn run_inherited(wasm: &Path, arguments: &[&str], environment: &[(&str, &str
     start(wasm, wasi)
 }
 
+/// What a component's store holds.
+struct Parts {
+    ctx: WasiCtx,
+    table: ResourceTable,
+}
+
+impl WasiView for Parts {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.ctx, table: &mut self.table }
+    }
+}
+
 fn start(wasm: &Path, mut wasi: WasiCtxBuilder) -> i32 {
     let mut cache = CacheConfig::new();
     cache.with_directory(std::path::absolute(xtask::guests::dir().join("compiled")).unwrap());
     let mut config = Config::new();
     config.cache(Some(Cache::new(cache).unwrap()));
     let engine = Engine::new(&config).unwrap();
+    if wasm.to_str().unwrap().ends_with(".component.wasm") {
+        return start_component(&engine, wasm, wasi);
+    }
     let module = Module::from_file(&engine, wasm).unwrap();
 
     let mut store = Store::new(&engine, wasi.build_p1());
@@ -52,8 +69,22 @@ fn start(wasm: &Path, mut wasi: WasiCtxBuilder) -> i32 {
     p1::add_to_linker_sync(&mut linker, |wasi| wasi).unwrap();
     let instance = linker.instantiate(&mut store, &module).unwrap();
     let start = instance.get_typed_func::<(), ()>(&mut store, "_start").unwrap();
-    match start.call(&mut store, ()) {
-        Ok(()) => 0,
+    code(start.call(&mut store, ()).map(Ok))
+}
+
+fn start_component(engine: &Engine, wasm: &Path, mut wasi: WasiCtxBuilder) -> i32 {
+    let component = Component::from_file(engine, wasm).unwrap();
+    let mut store = Store::new(engine, Parts { ctx: wasi.build(), table: ResourceTable::new() });
+    let mut linker: component::Linker<Parts> = component::Linker::new(engine);
+    p2::add_to_linker_sync(&mut linker).unwrap();
+    let command = Command::instantiate(&mut store, &component, &linker).unwrap();
+    code(command.wasi_cli_run().call_run(&mut store))
+}
+
+fn code(ended: wasmtime::Result<Result<(), ()>>) -> i32 {
+    match ended {
+        Ok(Ok(())) => 0,
+        Ok(Err(())) => 1,
         Err(error) => error.downcast_ref::<I32Exit>().unwrap_or_else(|| panic!("{error:?}")).0,
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use mountless::attr::FileType;
 use mountless::{Namespace, Stack};
 use mountless_tests::reference::{self, Ran};
-use mountless_tests::{archive, c_guest, copy_tree, put, put_files_tree, python};
+use mountless_tests::{archive, c_guest, component, copy_tree, put, put_files_tree, python};
 use mountless_wasi::run::{Cache, Outcome, Output, Preopen, RunOptions, Runner};
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
@@ -135,6 +135,24 @@ fn c_program_that_tries_to_escape() {
     };
     let ran = same_as_on_a_host_directory(&c_guest("escape"), &["escape", "/top"], &[], "/top", fill);
     assert_eq!(ran.code, 0);
+    let refused = String::from_utf8(ran.stdout).unwrap();
+    assert_eq!(refused.lines().filter(|line| line.ends_with("Operation not permitted")).count(), 12, "{refused}");
+}
+
+#[test]
+fn the_same_c_programs_as_components() {
+    let files = component::from_module(&c_guest("files"));
+    let ran = same_as_on_a_host_directory(&files, &["files", "/", "0"], &[], "/", put_files_tree);
+    assert_eq!(ran.code, 0);
+    let stdout = String::from_utf8(ran.stdout).unwrap();
+    assert!(stdout.lines().count() > 80 && !stdout.contains("FAILED"), "{stdout}");
+
+    let escape = component::from_module(&c_guest("escape"));
+    let fill = |dir: &Path| {
+        put(dir, "secret", "nobody may read this\n");
+        put(dir, "top/file", "");
+    };
+    let ran = same_as_on_a_host_directory(&escape, &["escape", "/top"], &[], "/top", fill);
     let refused = String::from_utf8(ran.stdout).unwrap();
     assert_eq!(refused.lines().filter(|line| line.ends_with("Operation not permitted")).count(), 12, "{refused}");
 }

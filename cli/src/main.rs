@@ -80,6 +80,8 @@ enum Command {
     Chmod(commands::chmod::Args),
     Touch(commands::touch::Args),
     Write(commands::write::Args),
+    Completions(commands::completions::Args),
+    Man(commands::man::Args),
     #[cfg(target_os = "linux")]
     #[command(name = commands::exec::Inside::NAME, hide = true)]
     ExecInside(commands::exec::Inside),
@@ -126,6 +128,8 @@ fn main() -> ExitCode {
         Command::Chmod(args) => commands::chmod::run(&args),
         Command::Touch(args) => commands::touch::run(&args),
         Command::Write(args) => commands::write::run(&args),
+        Command::Completions(args) => commands::completions::run(&args, Cli::command()),
+        Command::Man(args) => commands::man::run(&args, Cli::command()),
     };
     done.unwrap_or_else(|failure| failure.report())
 }

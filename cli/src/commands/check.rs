@@ -7,14 +7,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use mountless::backend::tfs::repair;
+use mountless::error::Error;
 use mountless::fs::NodeRef;
 use mountless::inspect::{Checked, Problem, check};
 use mountless::name::escape;
 use mountless::open::ImageRef;
+use mountless::source::Replacement;
 use mountless::transfer::{Deviation, DeviationKind, Mtree};
 
 use crate::failure::{EXIT_FAILED, EXIT_UNREADABLE, Failure, Result, plainly};
-use crate::image::{OpenArgs, open_image, patiently, unreadable};
+use crate::image::{OpenArgs, open_image, patiently, tfs_bytes, unreadable};
 use crate::json::Object;
 use crate::output;
 
@@ -25,12 +28,14 @@ use crate::output;
 #[command(after_help = "\
 Each problem is a line: in what, at which byte, in which file, what. With --json each image is an object with image, \
 format, sound and problems (class, within, offset, path, what, damage); with --against the problems have path, keyword, \
-found and expected, or path and what.
+found and expected, or path and what; with --repair there is another object with image, out, stored_bytes, lost_count \
+and lost (part, offset, path, what).
 
-Exit codes: 0 sound, or as specified; 1 problems; 2 an image that cannot be read.
+Exit codes: 0 sound, or as specified; 1 problems, or with --repair something is lost; 2 an image that cannot be read.
 
 Examples:
   mountless check disk.img
+  mountless check disk.img --repair repaired.img
   mountless mtree base.cpio.gz >base.mtree && mountless check --against base.mtree other.tar")]
 pub(crate) struct Args {
     /// Images
@@ -40,6 +45,10 @@ pub(crate) struct Args {
     /// Compares with this mtree(5) specification, as `mountless mtree` prints it
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
+
+    /// Writes what can be read of a damaged TFS as a sound image, and says what is lost
+    #[arg(long, value_name = "OUT", conflicts_with = "against")]
+    repair: Option<PathBuf>,
 
     /// Prints one JSON object a line
     #[arg(long)]
@@ -51,6 +60,15 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result {
     let mut out = output::stdout();
+    if let (Some(path), [image]) = (&args.repair, &*args.images) {
+        let is_complete = repair_to(&mut out, image, path, args)?;
+        out.flush()?;
+        return Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) });
+    }
+    if args.repair.is_some() {
+        let failure = Failure::new(EXIT_UNREADABLE, "cannot repair: several images, and one output");
+        return Err(failure.next("repair one after the other"));
+    }
     let specification = args.against.as_deref().map(read_specification).transpose()?;
     let mut code = 0;
     for image in &args.images {
@@ -89,6 +107,61 @@ fn check_one(out: &mut impl Write, image: &OsString, args: &Args) -> Result<bool
         }
     }
     Ok(checked.is_sound())
+}
+
+/// Checks, and writes what can be read; tells whether everything is there.
+fn repair_to(out: &mut impl Write, image: &OsString, path: &Path, args: &Args) -> Result<bool> {
+    let (source, _) = tfs_bytes(image, args.open)?;
+    // What is wrong with it is known of what cannot be repaired, too.
+    check_one(out, image, args)?;
+    out.flush()?;
+    let (name, shown) = (image.to_string_lossy(), path.display().to_string());
+    let failed = |error: Error| match error.corrupt() {
+        Some(_) => Failure::new(EXIT_UNREADABLE, format!("cannot repair: {name}: {error}")),
+        None => Failure::new(EXIT_FAILED, format!("cannot write: {shown}: {error}")),
+    };
+    let repaired = patiently("repairing", &name, || {
+        let replacement = Replacement::create(path)?;
+        let report = repair(&source, &replacement.storage()?)?;
+        replacement.commit()?;
+        Ok(report)
+    });
+    let report = repaired.map_err(failed)?;
+    let lost: Vec<_> = report.parts.iter().flat_map(|part| part.lost.iter().map(move |lost| (part, lost))).collect();
+    let lost_count = report.parts.iter().map(|part| part.lost_count).fold(0, u64::saturating_add);
+    if args.json {
+        let mut object = Object::begin(out)?;
+        object.text("image", &name)?;
+        object.text("out", &shown)?;
+        object.number("stored_bytes", report.len)?;
+        object.number("lost_count", lost_count)?;
+        object.array("lost", &lost, |(part, lost), object| {
+            if let Some(part) = part.part.word() {
+                object.text("part", part)?;
+            }
+            object.number("offset", lost.offset)?;
+            if let Some(path) = &lost.path {
+                object.text("path", escape(path))?;
+            }
+            object.text("what", &lost.what)
+        })?;
+        object.end()?;
+        out.write_all(b"\n")?;
+    } else {
+        for (part, lost) in &lost {
+            let part = part.part.word().map(|word| format!("{word}: ")).unwrap_or_default();
+            writeln!(out, "{shown}: {part}{lost}")?;
+        }
+        let told = u64::try_from(lost.len()).unwrap_or(u64::MAX);
+        match lost_count.saturating_sub(told) {
+            0 => {}
+            more => writeln!(out, "{shown}: {more} more")?,
+        }
+        let nodes = report.parts.iter().map(|part| part.nodes).fold(0, u64::saturating_add);
+        let losses = if lost_count == 1 { "loss" } else { "losses" };
+        writeln!(out, "{shown}: written, {nodes} nodes, {lost_count} {losses}")?;
+    }
+    Ok(report.is_complete())
 }
 
 fn write_json(out: &mut impl Write, name: &str, checked: &Checked) -> io::Result<()> {

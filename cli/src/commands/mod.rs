@@ -3,6 +3,7 @@
 pub(crate) mod cat;
 pub(crate) mod check;
 pub(crate) mod chmod;
+pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod cp;
 pub(crate) mod diff;
@@ -16,6 +17,7 @@ pub(crate) mod klog;
 pub(crate) mod ln;
 pub(crate) mod log;
 pub(crate) mod ls;
+pub(crate) mod man;
 pub(crate) mod mkdir;
 #[cfg(target_os = "linux")]
 pub(crate) mod mount;

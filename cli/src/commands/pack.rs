@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::builder::PossibleValue;
 use mountless::Stack;
+use mountless::backend::tfs::{ImageOptions, KeepOptions, NewTree, make_image, random_uuid};
 use mountless::error::Error;
 use mountless::format::compress::Compression;
 use mountless::fs::FileSystem;
 use mountless::name::escape;
 use mountless::open::{Format, ImageRef, Location};
+use mountless::size::Size;
+use mountless::source::Replacement;
 use mountless::transfer::{Lost, PackFormat, PackOptions, PackReport, PackTarget, Progress, pack_beside, pack_stream};
 
 use crate::failure::{EXIT_FAILED, EXIT_UNREADABLE, Failure, Result};
@@ -29,12 +31,13 @@ What the format cannot hold (extended attributes in cpio, sockets in tar) is tol
 the fields lost_count and lost (path, what). --strict makes it a failure.
 
 Names are sorted and nodes numbered in that order, always; SOURCE_DATE_EPOCH limits times, as reproducible-builds.org \
-describes it.
+describes it. In a TFS modes and owners are kept as attributes that Nanos carries along, with --reproducible not at all.
 
 Examples:
   mountless pack rootfs -o initrd.cpio.zst
   mountless pack --reproducible rootfs -o layer.tar.gz
   mountless pack base.cpio.gz changes.tar -o merged.cpio.xz
+  mountless pack --format tfs --size 64M rootfs -o volume.img
   mountless pack rootfs -o - --format cpio | ssh host 'cat >/boot/initrd.img'")]
 pub(crate) struct Args {
     /// Directories and images, the lowest first; more than one are merged as layers
@@ -76,6 +79,14 @@ pub(crate) struct How {
     #[arg(long, value_name = "UID:GID", value_parser = owner)]
     owner: Option<(u32, u32)>,
 
+    /// With --format tfs: bytes that the image shall have at least, so that there is room for more
+    #[arg(long, value_name = "SIZE")]
+    size: Option<Size>,
+
+    /// With --format tfs: what the file system is called
+    #[arg(long, value_name = "NAME")]
+    label: Option<String>,
+
     /// Fails, and writes nothing, where the format cannot hold something
     #[arg(long)]
     strict: bool,
@@ -86,20 +97,14 @@ pub(crate) struct How {
 }
 
 /// A format that can be written.
-#[derive(Clone, Copy, Debug)]
-struct FormatName(PackFormat);
-
-impl clap::ValueEnum for FormatName {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[Self(PackFormat::Cpio), Self(PackFormat::Tar)]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(match self.0 {
-            PackFormat::Cpio => PossibleValue::new("cpio").help("newc, as Linux takes it for an initramfs"),
-            PackFormat::Tar => PossibleValue::new("tar").help("pax, with extended attributes and fractions of times"),
-        })
-    }
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum FormatName {
+    /// newc, as Linux takes it for an initramfs
+    Cpio,
+    /// pax, with extended attributes and fractions of times
+    Tar,
+    /// The file system of Nanos, without a disk around it; never told by a name
+    Tfs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -148,7 +153,12 @@ impl How {
             Some(Format::Tar | Format::Oci | Format::Docker) => Some(PackFormat::Tar),
             _ => None,
         };
-        let format = self.format.map(|FormatName(format)| format).or(told_format).or(like);
+        let format = match self.format {
+            Some(FormatName::Cpio) => Some(PackFormat::Cpio),
+            Some(FormatName::Tar) => Some(PackFormat::Tar),
+            // Written in another way.
+            Some(FormatName::Tfs) | None => told_format.or(like),
+        };
         let Some(format) = format else {
             let message = format!("cannot write: {}: its name does not tell the format", output.display());
             return Err(
@@ -187,6 +197,9 @@ impl How {
         like: Option<Format>,
         leave_out: Option<Box<[u8]>>,
     ) -> Result {
+        if self.format == Some(FormatName::Tfs) {
+            return self.write_tfs(fs, output);
+        }
         let target = self.target(output, like)?;
         let options = self.options(leave_out)?;
         let progress = Progress::new();
@@ -213,6 +226,65 @@ impl How {
         if self.json {
             let mut out = output::stdout();
             write_json(&mut out, &shown, target, &report)?;
+            out.flush()?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Makes a file system of Nanos.
+    fn write_tfs(&self, fs: &Arc<dyn FileSystem>, output: &Path) -> Result {
+        let shown = output.display().to_string();
+        let unusable = [
+            (output == Path::new("-"), "standard output, for it is not written from front to back"),
+            (self.compress.is_some_and(|how| how != CompressName::None), "a compression, for it is changed in place"),
+            (self.owner.is_some(), "--owner"),
+        ];
+        if let Some((_, what)) = unusable.iter().find(|(is_given, _)| *is_given) {
+            let failure = Failure::new(EXIT_UNREADABLE, format!("cannot write: {shown}: tfs does not take {what}"));
+            return Err(failure.next("leave it out"));
+        }
+        // Nanos knows no owners and modes: what shall be the same everywhere has none.
+        let epoch = source_date_epoch()?;
+        let keep = KeepOptions { attributes: !self.reproducible, latest_mtime: epoch };
+        let options = ImageOptions {
+            size: self.size.map_or(0, |Size(bytes)| bytes),
+            label: self.label.clone().unwrap_or_default().into_bytes(),
+            uuid: None,
+        };
+        let failed = |error: Error| failed(&shown, &error);
+        let made = patiently("packing", &shown, || {
+            let (tree, report) = NewTree::from_fs(fs, &keep)?;
+            if self.strict && report.lost_count > 0 {
+                return Ok((None, report));
+            }
+            let uuid = if self.reproducible { None } else { Some(random_uuid()?) };
+            let replacement = Replacement::create(output)?;
+            let made = make_image(&replacement.storage()?, &tree, None, &ImageOptions { uuid, ..options.clone() })?;
+            Ok((Some((replacement, made)), report))
+        });
+        let (made, report) = made.map_err(failed)?;
+        tell_each(report.lost.iter().map(|lost| (&*lost.path, lost.what.to_string())), report.lost_count);
+        let Some((replacement, made)) = made else {
+            let message = format!("not written: {shown}: tfs cannot hold all of it");
+            return Err(Failure::new(EXIT_FAILED, message).next("another format may, or go without --strict"));
+        };
+        replacement.commit().map_err(failed)?;
+        if self.json {
+            let mut out = output::stdout();
+            let mut object = Object::begin(&mut out)?;
+            object.text("image", &shown)?;
+            object.text("format", "tfs")?;
+            object.text("uuid", made.uuid)?;
+            object.number("entries", made.root.nodes)?;
+            object.number("content_bytes", made.root.content_bytes)?;
+            object.number("stored_bytes", made.len)?;
+            object.number("lost_count", report.lost_count)?;
+            object.array("lost", &report.lost, |lost, object| {
+                object.text("path", escape(&lost.path))?;
+                object.text("what", &lost.what)
+            })?;
+            object.end()?;
+            out.write_all(b"\n")?;
             out.flush()?;
         }
         Ok(ExitCode::SUCCESS)
@@ -267,24 +339,28 @@ fn failed(output: &str, error: &Error) -> Failure {
 
 /// Says on stderr what was lost: each thing once, with the first paths.
 pub(crate) fn tell(lost: &[Lost], count: u64) {
+    tell_each(lost.iter().map(|lost| (&*lost.path, lost.what.to_string())), count);
+}
+
+fn tell_each<'a>(lost: impl Iterator<Item = (&'a [u8], String)>, count: u64) {
     const NAMED_MAX: usize = 3;
-    let mut kinds: Vec<(String, Vec<&Lost>)> = Vec::new();
-    for one in lost {
-        let what = one.what.to_string();
+    let mut kinds: Vec<(String, Vec<&[u8]>)> = Vec::new();
+    let mut told: u64 = 0;
+    for (path, what) in lost {
+        told = told.saturating_add(1);
         match kinds.iter_mut().find(|(known, _)| *known == what) {
-            Some((_, paths)) => paths.push(one),
-            None => kinds.push((what, vec![one])),
+            Some((_, paths)) => paths.push(path),
+            None => kinds.push((what, vec![path])),
         }
     }
     for (what, paths) in kinds {
-        let named: Vec<_> = paths.iter().take(NAMED_MAX).map(|lost| escape(&lost.path).to_string()).collect();
+        let named: Vec<_> = paths.iter().take(NAMED_MAX).map(|path| escape(path).to_string()).collect();
         let more = match paths.len().saturating_sub(NAMED_MAX) {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
         output::note(&format!("{}{more}: {what}", named.join(", ")));
     }
-    let told = u64::try_from(lost.len()).unwrap_or(u64::MAX);
     match count.saturating_sub(told) {
         0 => {}
         more => output::note(&format!("{more} more of these and others")),

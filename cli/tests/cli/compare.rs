@@ -254,6 +254,35 @@ fn directories_are_summed_up() {
     assert_snapshot!(sandbox.run(["du", "--json", "-s", &image]).stdout, @r#"{"path":"/","content_bytes":6,"stored_bytes":6,"nodes":7}"#);
 }
 
+#[test]
+fn what_can_be_read_of_a_damaged_volume_is_written_anew() {
+    let sandbox = Sandbox::new();
+    let Some(image) = sample(&sandbox, "corrupt-frame-length") else { return };
+    let out = sandbox.input("repaired.img").to_str().unwrap().to_owned();
+    let done = sandbox.run(["check", &image, "--repair", &out]);
+    assert_snapshot!(done.shown(), @"
+    IN/corrupt-frame-length.img: tree at byte 556: /dir/b.bin: a file without a tuple of extents, at which Nanos stops
+    IN/corrupt-frame-length.img: tree at byte 559: /dir/c: a file without a tuple of extents, at which Nanos stops
+    IN/corrupt-frame-length.img: log at byte 650: a piece of 17 bytes, but the record has 1 and the extension 524147 left
+    IN/repaired.img: byte 650: all changes from here on are lost: a piece of 17 bytes, but the record has 1 and the extension 524147 left
+    IN/repaired.img: written, 6 nodes, 1 loss
+
+    --- stderr, exit code 1
+    ");
+    let sound = sandbox.run(["check", &out]);
+    assert_eq!(sound.code, 0, "{}", sound.shown());
+    let recovered = sandbox.input("recovered").to_str().unwrap().to_owned();
+    assert_eq!(sandbox.run(["extract", "--recover", &image, &recovered]).code, 0);
+    let compared = sandbox.run(["diff", "--no-times", &recovered, &out]);
+    assert_eq!((compared.code, &*compared.stdout), (0, ""), "{}", compared.stderr);
+    // What is sound stays so, and what is no TFS is not touched.
+    assert_eq!(sandbox.run(["check", &out, "--repair", &sandbox.input("again.img").display().to_string()]).code, 0);
+    let archive = sandbox.image("image.cpio", &[]);
+    let refused = sandbox.run(["check", &archive, "--repair", &out]);
+    assert_eq!(refused.code, 2, "{}", refused.shown());
+    assert_eq!(sandbox.run(["check", &out]).code, 0, "the old file was lost");
+}
+
 /// A sample image of TFS, decompressed.
 fn sample(sandbox: &Sandbox, name: &str) -> Option<String> {
     let shared =
@@ -304,4 +333,33 @@ fn logs_are_shown_record_by_record() {
     --- stderr, exit code 2
     mountless: cannot read: IN/basic.img: a crash log needs a partitioned disk
     ");
+}
+
+#[test]
+fn completions_and_manual_name_every_command() {
+    let sandbox = Sandbox::new();
+    let help = sandbox.run(["--help"]).stdout;
+    let commands: Vec<_> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()))
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(commands.len() > 25, "{commands:?}");
+    let bash = sandbox.run(["completions", "bash"]);
+    let pages = sandbox.input("man1");
+    fs::create_dir(&pages).unwrap();
+    let done = sandbox.run(["man", pages.to_str().unwrap()]);
+    assert_eq!((bash.code, done.code), (0, 0), "{}{}", bash.stderr, done.stderr);
+    for command in commands {
+        assert!(bash.stdout.contains(&format!("mountless__subcmd__{command}")), "{command}");
+        let page = fs::read_to_string(pages.join(format!("mountless-{command}.1"))).unwrap();
+        assert!(page.contains(".TH") && page.contains("mountless"), "{command}");
+        // Each shows how it is used.
+        let help = sandbox.run([command, "--help"]).stdout;
+        assert!(help.contains("Example"), "{command} --help has no example");
+    }
+    assert!(pages.join("mountless.1").exists());
 }

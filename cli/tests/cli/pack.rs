@@ -319,3 +319,34 @@ fn mistakes_are_told_and_leave_the_old_image() {
     mountless: cannot write: IN/old.tar: gzip has levels 1 to 9, not 30
     ");
 }
+
+#[test]
+fn a_tfs_holds_the_tree_too() {
+    let sandbox = Sandbox::new();
+    let root = root(&sandbox);
+    let volume = sandbox.input("volume.img").to_str().unwrap().to_owned();
+    let done = sandbox.run(["pack", "--format", "tfs", "--label", "data", "--size", "8M", &root, "-o", &volume]);
+    assert_snapshot!(done.shown(), @r"
+    --- stderr, exit code 0
+    note: /etc/not\377utf8: the name is not UTF-8: it is kept, but Nanos cannot look it up
+    ");
+    // A mode that is the usual one is not recorded.
+    let compared = sandbox.run(["diff", &root, &volume]);
+    assert_eq!((compared.code, &*compared.stdout), (0, ""), "{}", compared.stderr);
+    let checked = sandbox.run(["check", &volume]);
+    assert_eq!(checked.code, 0, "{}", checked.shown());
+    assert!(fs::metadata(&volume).unwrap().len() >= 8 << 20);
+    assert!(sandbox.run(["info", &volume]).stdout.contains("data"), "the label");
+    let packed = |name: &str| {
+        let output = sandbox.input(name).to_str().unwrap().to_owned();
+        assert_eq!(sandbox.run(["pack", "--reproducible", "--format", "tfs", &root, "-o", &output]).code, 0);
+        fs::read(output).unwrap()
+    };
+    assert!(packed("one.img") == packed("two.img"), "the same bytes again");
+    let refused = sandbox.run(["pack", "--format", "tfs", "-c", "gzip", &root, "-o", &volume]);
+    assert_snapshot!(refused.shown(), @"
+    --- stderr, exit code 2
+    mountless: cannot write: IN/volume.img: tfs does not take a compression, for it is changed in place
+      next: leave it out
+    ");
+}

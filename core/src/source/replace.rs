@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
 
-use super::from_io;
+use super::{FileSource, from_io};
 use crate::errno::Errno;
 use crate::error::Result;
 
@@ -35,6 +35,14 @@ impl Replacement {
             error if error == Errno::Io => error,
             error => error.errno().into(),
         })
+    }
+
+    /// The same file to be written to at any place.
+    ///
+    /// # Errors
+    /// `EIO` if the process has too many files open.
+    pub fn storage(&self) -> Result<FileSource> {
+        FileSource::new(self.file.try_clone().map_err(from_io)?)
     }
 
     /// Makes what was written durable, and puts it in its place.

@@ -15,14 +15,16 @@ const SYSROOT: &str = "/usr/lib/wasm32-wasi/libc.a";
 const C_PACKAGES: [&str; 4] = ["clang-19", "lld-19", "wasi-libc", "libclang-rt-19-dev-wasm32"];
 
 /// Programs that the tests run, with their packages: other readers of what we write, and jobs on mounts.
-const TOOLS: [(&str, &str); 9] = [
+const TOOLS: [(&str, &str); 11] = [
     ("bsdtar", "libarchive-tools"),
     ("bzip2", "bzip2"),
     ("cpio", "cpio"),
+    ("fusermount3", "fuse3"),
     ("git", "git"),
     ("lz4", "lz4"),
     ("rsync", "rsync"),
     ("sqlite3", "sqlite3"),
+    ("umoci", "umoci"),
     ("xz", "xz-utils"),
     ("zstd", "zstd"),
 ];

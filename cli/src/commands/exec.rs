@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::sync::Arc;
 
 use mountless::backend::mem::MemOptions;
 use mountless::namespace::{Follow, Namespace};
@@ -19,6 +20,7 @@ use signal_hook::iterator::Signals;
 
 use crate::commands::run::{EXIT_FAILED, variable};
 use crate::failure::{Failure, Result, plainly};
+use crate::outcome::OutcomeArgs;
 use crate::sandbox::{self, FROM_HOST, Refused};
 use crate::stack::StackArgs;
 
@@ -41,11 +43,15 @@ when it is none; 125 when nothing was run, because an image or the command line 
 
 Examples:
   mountless exec -i rootfs.tar -- /bin/sh -c 'cat /etc/os-release'
+  mountless exec -i rootfs.tar --diff --save out.tar -- /bin/sh -c 'apt-get install -y hello'
   mountless exec -i layout#latest --volume .:/work --workdir /work -- make test
   mountless exec --upper disk.img -- /bin/sh")]
 pub(crate) struct Args {
     #[command(flatten)]
     stack: StackArgs,
+
+    #[command(flatten)]
+    outcome: OutcomeArgs,
 
     /// Sets a variable of the program's environment, which is that of the caller
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = variable)]
@@ -71,7 +77,9 @@ fn start(args: &Args) -> Result {
     }
     // First of all: it is possible as long as there is one thread only.
     sandbox::enter().map_err(failure)?;
-    let namespace = Namespace::new(args.stack.tree(MemOptions::new())?);
+    let trees = args.stack.trees(MemOptions::new())?;
+    args.outcome.prepare(&trees)?;
+    let namespace = Namespace::new(Arc::clone(&trees.after));
     args.stack.mount_volumes(&namespace)?;
     let made = make_mount_points(&namespace)?;
     let dir = tempfile::Builder::new().prefix("mountless-").tempdir();
@@ -87,6 +95,7 @@ fn start(args: &Args) -> Result {
     });
     let status = status.map_err(|error| Failure::new(EXIT_FAILED, format!("cannot run: {}", plainly(&error))))?;
     ended.map_err(|error| Failure::new(EXIT_FAILED, format!("cannot keep the changes: {}", plainly(&error))))?;
+    args.outcome.show(&trees, status.code().is_some())?;
     Ok(ExitCode::from(code(status)))
 }
 

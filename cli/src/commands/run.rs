@@ -16,16 +16,13 @@ use mountless::fs::{FileSystem, FileSystemExt as _, SyncScope};
 use mountless::namespace::{Follow, Namespace};
 use mountless::size::Size;
 use mountless::source::{MmapSource, Source as _};
-use mountless::transfer::diff::DiffOptions;
-use mountless::transfer::find_moves;
 use mountless_wasi::run::{Cache, Deterministic, Invoked, Outcome, Output, RunError, RunOptions, Runner, Stdin};
 
-use super::diff::{self, Show};
-use super::pack::How;
 use crate::failure::{Failure, Result, plainly};
-use crate::image::{patiently, unreadable};
+use crate::image::patiently;
+use crate::outcome::OutcomeArgs;
 use crate::output;
-use crate::stack::{StackArgs, Trees};
+use crate::stack::StackArgs;
 
 /// What timeout(1) ends with.
 const EXIT_TIMEOUT: u8 = 124;
@@ -96,14 +93,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = TraceAs::Text, requires = "trace")]
     trace_format: TraceAs,
 
-    /// Writes the whole tree as it is when the program has ended into an image, in the format that the name ends with,
-    /// for example out.cpio.zst; without volumes, and not if the program trapped or its time was up
-    #[arg(long, value_name = "FILE")]
-    save: Option<PathBuf>,
-
-    /// Tells on standard error what the program changed, as `mountless diff` does
-    #[arg(long)]
-    diff: bool,
+    #[command(flatten)]
+    outcome: OutcomeArgs,
 
     /// Compiles the program anew, and does not keep the result in the user's cache directory
     #[arg(long)]
@@ -134,14 +125,8 @@ pub(crate) fn run(args: Args) -> Result {
 
 fn start(args: Args) -> Result {
     let deterministic = args.deterministic.map(Deterministic::new);
-    if let Some(path) = &args.save {
-        // Before anything runs for nothing.
-        How::default().target(path, None)?;
-    }
     let trees = args.stack.trees(upper(&args, deterministic.as_ref()))?;
-    if args.diff {
-        images(&trees)?;
-    }
+    args.outcome.prepare(&trees)?;
     let namespace = assemble(&args, Arc::clone(&trees.after))?;
     let mut words = args.command.into_iter();
     // OK: clap wants at least one.
@@ -190,12 +175,7 @@ fn start(args: Args) -> Result {
     // Not by way of the namespace: the program's faults and traces are not for this.
     let kept = trees.after.writable().and_then(|tree| tree.sync(SyncScope::All));
     kept.map_err(|error| Failure::new(EXIT_FAILED, format!("cannot keep the changes: {error}")))?;
-    if args.diff {
-        tell_changes(&trees)?;
-    }
-    if let (Some(path), Outcome::Exited(_)) = (&args.save, &outcome) {
-        How::default().write(&trees.after, path, None, None)?;
-    }
+    args.outcome.show(&trees, matches!(outcome, Outcome::Exited(_)))?;
     Ok(match outcome {
         // A host has 8 bits for it.
         Outcome::Exited(code) => ExitCode::from(code.to_le_bytes()[0]),
@@ -214,25 +194,6 @@ fn start(args: Args) -> Result {
             ExitCode::from(EXIT_TRAP)
         }
     })
-}
-
-/// The images as they are without the program.
-fn images(trees: &Trees) -> Result<&Arc<dyn FileSystem>> {
-    trees.before.as_ref().ok_or_else(|| {
-        let failure = Failure::new(EXIT_FAILED, "cannot compare: the only image is the one that is changed");
-        failure.next("--diff compares with the images given with -i")
-    })
-}
-
-/// Says on stderr what the program changed.
-fn tell_changes(trees: &Trees) -> Result<()> {
-    let before = images(trees)?;
-    let options = DiffOptions { xattrs: true, ..DiffOptions::VIEW };
-    let changes = diff::changes(before, &trees.after, options).map_err(|error| unreadable(&error))?;
-    let moves = find_moves(&changes).map_err(|error| unreadable(&error))?;
-    let show = Show::Text { colour: output::colour(&io::stderr()) };
-    diff::print(&mut io::stderr().lock(), &changes, &moves, options, show)?;
-    Ok(())
 }
 
 /// Memory for the changes.

@@ -3,7 +3,6 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -184,6 +183,43 @@ fn programs_of_linux_run_on_the_stack() {
 }
 
 #[test]
+fn what_a_program_of_linux_changed_is_told_and_saved() {
+    if !may_mount() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let (image, saved) = (rootfs(&sandbox), sandbox.input("saved.cpio.gz"));
+    let saved = saved.to_str().unwrap();
+    let script = "echo new > /made; rm /etc/motd";
+    let words = ["exec", "-i", &image, "--diff", "--save", saved, "--env", "PATH=/bin", "--", "sh", "-c", script];
+    assert_snapshot!(sandbox.run(words).shown(), @"
+    --- stderr, exit code 0
+    D /etc/motd
+    A /made
+    note: ., etc, made: the fraction of its time is lost
+    ");
+    assert_eq!(sandbox.run(["cat", &format!("{saved}:/made")]).stdout, "new\n");
+    assert_eq!(sandbox.run(["ls", &format!("{saved}:/etc")]).stdout, "");
+}
+
+/// `mount` by the helper that is there for users; it needs no user namespace.
+#[test]
+fn a_user_mounts_with_fusermount() {
+    if !may_mount() || !quietly("fusermount3", &["--version"]) {
+        eprintln!("NOT TESTED: mounting as a user needs fusermount3");
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let image = sandbox.image("base.cpio", &[("motd", b"welcome\n")]);
+    // The files are root's, so they are only read.
+    let script = "mkdir dir && /mnt/mountless mount -i /mnt/image --daemon dir && cat dir/motd && fusermount3 -u dir && \
+                  ls dir && echo unmounted";
+    let done = as_nobody(&image, &["sh", "-c", script]);
+    let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert_eq!((&*stdout, &*stderr, done.status.code()), ("welcome\nunmounted\n", "", Some(0)));
+}
+
+#[test]
 fn the_end_of_a_program_that_cannot_run_is_as_in_a_shell() {
     if !may_mount() {
         return;
@@ -226,7 +262,29 @@ fn what_a_program_wrote_to_a_tfs_is_in_the_image() {
     assert_eq!(sandbox.run(again).shown(), "kept\n\n--- stderr, exit code 0\n", "and hides what was removed");
 }
 
-/// As a user whom the machine gives nothing but `/dev/fuse`, as most do, and user namespaces.
+/// Runs words as a user whom the machine gives nothing but `/dev/fuse`, as most do: `/mnt/mountless` and `/mnt/image` are
+/// there, and a directory to be in.
+fn as_nobody(image: &str, words: &[&str]) -> Output {
+    let prepare = "
+        set -e
+        mount -t tmpfs none /mnt
+        mknod /mnt/fuse c 10 229
+        chmod 666 /mnt/fuse
+        mount --bind /mnt/fuse /dev/fuse
+        touch /mnt/mountless /mnt/image
+        mount --bind \"$1\" /mnt/mountless
+        cp \"$2\" /mnt/image
+        chmod 644 /mnt/image
+        mkdir -m 1777 /mnt/tmp
+        shift 2
+        cd /mnt/tmp
+        export TMPDIR=/mnt/tmp PATH=/usr/bin:/bin
+        exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", prepare, "sh"]);
+    command.arg(env!("CARGO_BIN_EXE_mountless")).arg(image).args(words).output().unwrap()
+}
+
 #[test]
 fn no_root_is_needed() {
     if !may_mount() {
@@ -239,31 +297,12 @@ fn no_root_is_needed() {
     }
     let sandbox = Sandbox::new();
     let image = rootfs(&sandbox);
-    let run = |words: &[&str]| -> Output {
-        let prepare = "
-            set -e
-            mount -t tmpfs none /mnt
-            mknod /mnt/fuse c 10 229
-            chmod 666 /mnt/fuse
-            mount --bind /mnt/fuse /dev/fuse
-            touch /mnt/mountless /mnt/rootfs.tar
-            mount --bind \"$1\" /mnt/mountless
-            cp \"$2\" /mnt/rootfs.tar
-            mkdir -m 1777 /mnt/tmp
-            shift 2
-            cd /mnt/tmp
-            export TMPDIR=/mnt/tmp PATH=/usr/bin:/bin
-            exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"";
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "sh", "-c", prepare, "sh"]);
-        command.arg(env!("CARGO_BIN_EXE_mountless")).arg(&image).args(words).output().unwrap()
-    };
-    fs::set_permissions(&image, fs::Permissions::from_mode(0o644)).unwrap();
+    let run = |words: &[&str]| as_nobody(&image, words);
     let script = "id -u; cat /etc/motd; echo mine > /etc/motd; cat /etc/motd; touch /new && ls -ln /new | cut -c1-10";
     let script = script.replace(" | cut -c1-10", "> /dev/null");
-    let done = run(&["/mnt/mountless", "exec", "-i", "/mnt/rootfs.tar", "--", "/bin/sh", "-c", &script]);
+    let done = run(&["/mnt/mountless", "exec", "-i", "/mnt/image", "--", "/bin/sh", "-c", &script]);
     let (stdout, stderr) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert_eq!((&*stdout, &*stderr, done.status.code()), ("0\nwelcome\nmine\n", "", Some(0)));
-    let left = run(&["sh", "-c", "/mnt/mountless exec -i /mnt/rootfs.tar -- /bin/sh -c true; ls -A /mnt/tmp"]);
+    let left = run(&["sh", "-c", "/mnt/mountless exec -i /mnt/image -- /bin/sh -c true; ls -A /mnt/tmp"]);
     assert_eq!(String::from_utf8_lossy(&left.stdout), "", "nothing is left behind");
 }

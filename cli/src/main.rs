@@ -36,8 +36,8 @@ struct Cli {
 }
 
 const IMAGES_AND_EXIT_CODES: &str = "\
-An IMAGE is [FORMAT:]LOCATION[#PART]. FORMAT is `cpio`, `tfs` or `dir`; without one the bytes tell. LOCATION is a file, \
-a directory of the host, or `-` for standard input; PART is `boot` or `root` on a disk of Nanos. A path inside an image \
+An IMAGE is [FORMAT:]LOCATION[#PART]. FORMAT is `cpio`, `tar`, `oci`, `docker`, `tfs`, `elf` or `dir`; without one the bytes tell. LOCATION is a file, \
+a directory of the host, or `-` for standard input; PART is `boot` or `root` on a disk of Nanos, or TAG,OS/ARCHITECTURE,layer=N of a container image. A path inside an image \
 is written IMAGE:/PATH.
 
 Exit codes: 0 done; 1 a path inside the image, or something else, is not there or not possible; 2 an image that cannot \

@@ -45,8 +45,10 @@ pub fn dir() -> PathBuf {
 pub fn fetch() -> Result {
     install_missing()?;
     if has_rust_target().is_err() {
-        run_quiet(Command::new("rustup").args(["target", "add", RUST_TARGET]))
-            .map_err(|error| format!("Rust's library for {RUST_TARGET} cannot be installed: {error}"))?;
+        // It comes from Rust's own server, which is no package registry: one test does without.
+        if let Err(error) = run_quiet(Command::new("rustup").args(["target", "add", RUST_TARGET])) {
+            eprintln!("NOT INSTALLED: Rust's library for {RUST_TARGET}: {error}");
+        }
     }
     for source in fs::read_dir(sources())? {
         let source = source?.path();

@@ -109,7 +109,7 @@ impl<W: Write> Blocks<W> {
             self.send(true)?;
         }
         while self.receive()? {}
-        if let Method::Gzip(_) = self.method {
+        if matches!(self.method, Method::Gzip(_)) {
             self.out.write_all(&self.crc.sum().to_le_bytes())?;
             self.out.write_all(&self.crc.amount().to_le_bytes())?;
         }
@@ -121,7 +121,7 @@ impl<W: Write> Blocks<W> {
         self.is_begun = true;
         let data = core::mem::take(&mut self.data);
         let before = core::mem::take(&mut self.before);
-        if let Method::Gzip(_) = self.method {
+        if matches!(self.method, Method::Gzip(_)) {
             self.before = data.get(data.len().saturating_sub(WINDOW_LEN)..).unwrap_or_default().to_vec();
         }
         let (done, pending) = sync_channel(1);

@@ -4,6 +4,7 @@
 
 mod blocks;
 
+#[cfg(any(feature = "lz4", feature = "lzma", feature = "zstd"))]
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use std::io::{self, Write};

@@ -109,7 +109,7 @@ impl Layers {
 
     fn ours(&self) -> Namespace {
         let lower = Arc::new(HostFs::open(self.path("lower")).unwrap());
-        let upper = LinuxUpper::new(Arc::new(HostFs::open(self.path("changes")).unwrap()), true).unwrap();
+        let upper = LinuxUpper::new(Arc::new(HostFs::open(self.path("changes")).unwrap()), None).unwrap();
         Namespace::new(Arc::new(Overlay::with_upper(vec![lower], Arc::new(upper)).unwrap()))
     }
 

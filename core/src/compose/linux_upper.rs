@@ -35,17 +35,17 @@ pub struct LinuxUpper {
     fs: Arc<dyn FileSystem>,
     /// What the names of attributes begin with when they are written.
     prefix: &'static [u8],
-    /// Owners can be given away.
-    gives_away: bool,
+    /// User and group of everything that is made, if owners cannot be given.
+    owner: Option<(u32, u32)>,
 }
 
 impl LinuxUpper {
-    /// Takes `fs`, a host directory. Unless `privileged`, what is made belongs to the user who makes it, whatever is
-    /// asked for: Linux lets nobody else give files away.
+    /// Takes `fs`, a host directory. With an `owner`, user and group, all that is made is theirs, whatever is asked for:
+    /// Linux lets nobody but root give files away.
     ///
     /// # Errors
     /// `EROFS` if it cannot be written to; `ENOTSUP` if it keeps no extended attributes.
-    pub fn new(fs: Arc<dyn FileSystem>, privileged: bool) -> Result<Self> {
+    pub fn new(fs: Arc<dyn FileSystem>, owner: Option<(u32, u32)>) -> Result<Self> {
         let probe = |prefix: &[u8]| -> Result<()> {
             let (to, name) = (fs.writable()?, [prefix, b"probe"].concat());
             to.set_xattr(fs.root(), &name, b"y", XattrMode::Set)?;
@@ -56,7 +56,7 @@ impl LinuxUpper {
             Err(error) if error == Errno::NotPermitted => probe(USER).map(|()| USER)?,
             Err(error) => return Err(error),
         };
-        Ok(Self { fs, prefix, gives_away: privileged })
+        Ok(Self { fs, prefix, owner })
     }
 
     fn to(&self) -> Result<&dyn WritableFileSystem> {
@@ -108,11 +108,6 @@ impl LinuxUpper {
             Err(error) if error == Errno::NoAttribute => Ok(()),
             other => other,
         }
-    }
-
-    /// The owner asked for, where it can be given.
-    fn owner(&self, uid: Option<u32>, gid: Option<u32>) -> (Option<u32>, Option<u32>) {
-        if self.gives_away { (uid, gid) } else { (None, None) }
     }
 }
 
@@ -218,13 +213,8 @@ impl WritableFileSystem for LinuxUpper {
             NewKind::Whiteout => NewKind::Char(WHITEOUT),
             kind => kind,
         };
-        let mut made = NewNode { kind, ..*new };
-        if !self.gives_away {
-            // Those of the directory for work, which is the user's.
-            let owner = self.fs.attr(self.fs.root())?;
-            (made.uid, made.gid) = (owner.uid, owner.gid);
-        }
-        let entry = to.create(dir, name, &made)?;
+        let (uid, gid) = self.owner.unwrap_or((new.uid, new.gid));
+        let entry = to.create(dir, name, &NewNode { kind, uid, gid, ..*new })?;
         Ok(Entry { file_type: new.kind.file_type(), ..entry })
     }
 
@@ -256,7 +246,7 @@ impl WritableFileSystem for LinuxUpper {
         if let Some(opaque) = changes.opaque {
             self.set_opaque(node, opaque)?;
         }
-        let (uid, gid) = self.owner(changes.uid, changes.gid);
+        let (uid, gid) = if self.owner.is_some() { (None, None) } else { (changes.uid, changes.gid) };
         let changes = SetAttr { uid, gid, opaque: None, ..*changes };
         if changes == SetAttr::default() {
             return self.attr(node);

@@ -67,7 +67,9 @@ pub(crate) fn open_volume(
 #[cfg(all(feature = "host", target_os = "linux"))]
 fn open_dir(path: &Path) -> Result<Arc<dyn FileSystem>> {
     let fs = Arc::new(crate::backend::host::HostFs::open(path)?);
-    Ok(Arc::new(LinuxUpper::new(fs, rustix::process::geteuid().is_root())?))
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    let owner = (!uid.is_root()).then(|| (uid.as_raw(), gid.as_raw()));
+    Ok(Arc::new(LinuxUpper::new(fs, owner)?))
 }
 
 #[cfg(not(all(feature = "host", target_os = "linux")))]

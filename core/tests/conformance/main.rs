@@ -86,7 +86,9 @@ fn overlay_on_tfs() -> Made {
 /// An overlay that keeps its changes in a directory of the host.
 fn overlay_on_host() -> Made {
     let (dir, kept) = host();
-    let upper = LinuxUpper::new(dir, of_host().owners).unwrap();
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    let owner = (!of_host().owners).then(|| (uid.as_raw(), gid.as_raw()));
+    let upper = LinuxUpper::new(dir, owner).unwrap();
     (Arc::new(Overlay::with_upper(vec![Arc::new(MemFs::new())], Arc::new(upper)).unwrap()), kept)
 }
 

@@ -3,9 +3,11 @@
 //! The table is the directory itself, so that new images are tried as they come.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
+mod tfs_support;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use mountless::attr::FileType;
@@ -18,18 +20,7 @@ use mountless::source::{BytesSource, Source};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-/// The folder of sample images, or `None`, said aloud, where there is none.
-fn samples() -> Option<PathBuf> {
-    let shared = std::env::var_os("MOUNTLESS_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
-    let folder = shared.join("images/tfs");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(std::env::var_os("CI").is_none(), "no sample images in {}", folder.display());
-    eprintln!("NOT TESTED: no sample images in {}; set MOUNTLESS_SHARED", folder.display());
-    None
-}
+use self::tfs_support::samples;
 
 struct Sample {
     name: String,

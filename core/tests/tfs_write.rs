@@ -1,13 +1,12 @@
 //! Volumes that are changed: what was written is there when they are opened again, and costs no more than it must.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod tfs_support;
 
-use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use mountless::attr::{FileType, SetAttr, SetTime};
 use mountless::backend::mem::MemOptions;
 use mountless::backend::tfs::{NewVolume, Part, TfsFs, TfsOptions, TfsReport, TfsVolume, check};
@@ -21,6 +20,8 @@ use mountless::fs::{
 };
 use mountless::name::Name;
 use mountless::source::{BytesSource, FileSource, MemStorage, Source, Storage};
+
+use self::tfs_support::{Counted, samples};
 
 fn clock() -> Arc<dyn Clock> {
     Arc::new(ManualClock::new(1_700_000_000_123_456_789))
@@ -283,64 +284,19 @@ fn a_full_volume_refuses_data_but_not_removal() {
     assert_eq!(seen(&reader(&storage, &TfsOptions::default()).0), seen(&fs));
 }
 
-/// Counts what is written.
-#[derive(Debug)]
-struct Counted {
-    inner: MemStorage,
-    written: AtomicU64,
-}
-
-impl Source for Counted {
-    fn len(&self) -> u64 {
-        self.inner.len()
-    }
-    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.inner.read_exact_at(offset, buf)
-    }
-    fn bytes_at(&self, range: Range<u64>) -> Result<Bytes> {
-        self.inner.bytes_at(range)
-    }
-    fn release(&self, _range: Range<u64>) {}
-}
-
-impl Storage for Counted {
-    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
-        self.written.fetch_add(buf.len() as u64, Ordering::Relaxed);
-        self.inner.write_at(offset, buf)
-    }
-    fn set_len(&self, len: u64) -> Result<()> {
-        self.inner.set_len(len)
-    }
-    fn sync(&self) -> Result<()> {
-        self.inner.sync()
-    }
-}
-
 #[test]
 fn a_small_edit_of_a_large_file_writes_little() {
-    let storage = Arc::new(Counted { inner: MemStorage::new(), written: AtomicU64::new(0) });
+    let storage = Arc::new(Counted::new(MemStorage::new()));
     let new = NewVolume { len: 160 << 20, uuid: Uuid::default(), label: Vec::new() };
     let fs = TfsVolume::make(Arc::clone(&storage) as Arc<dyn Storage>, &new, clock()).unwrap();
     let node = file(&fs, fs.root(), "large", &vec![1; 128 << 20]);
     fs.sync(SyncScope::All).unwrap();
-    storage.written.store(0, Ordering::Relaxed);
+    storage.take();
     fs.write_at(node, WriteAt::Offset(70_000_001), b"edited").unwrap();
     fs.write_at(node, WriteAt::End, b"appended").unwrap();
     fs.sync(SyncScope::All).unwrap();
-    let written = storage.written.load(Ordering::Relaxed);
+    let written = storage.take();
     assert!(written < 4096, "{written} bytes written");
-}
-
-fn samples() -> Option<PathBuf> {
-    let shared = std::env::var_os("MOUNTLESS_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
-    let folder = shared.join("images/tfs");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    assert!(std::env::var_os("CI").is_none(), "no sample images in {}", folder.display());
-    eprintln!("NOT TESTED: no sample images in {}; set MOUNTLESS_SHARED", folder.display());
-    None
 }
 
 #[test]

@@ -436,7 +436,7 @@ fn blank(content: Content, defaults: &Defaults) -> Node {
         uid: defaults.uid,
         gid: defaults.gid,
         names: 0,
-        mode: if content.file_type().is_dir() { defaults.dir_mode } else { defaults.file_mode },
+        mode: defaults.mode(content.file_type()),
         recorded: Recorded::NONE,
     }
 }

@@ -94,6 +94,11 @@ impl Parts {
     }
 }
 
+/// The block of a file that is the key of an extent.
+fn block_number(key: &[u8]) -> Option<u64> {
+    digits(key).filter(|_| key.iter().all(u8::is_ascii_digit))
+}
+
 struct Builder<'a> {
     objects: &'a Objects,
     collector: Collector<'a>,
@@ -104,6 +109,8 @@ struct Builder<'a> {
     offsets: Vec<u64>,
     faults: Vec<BuildFault>,
     damaged: HashMap<Slot, Damage, RandomState>,
+    /// The key of the last extent, and what block it is: nearly all have the same.
+    block: Option<(u32, u64)>,
     recover: bool,
     incomplete: bool,
     shared_dirs: bool,
@@ -125,6 +132,7 @@ pub(super) fn build(objects: Objects, defaults: Defaults, start: u64, recover: b
         offsets: Vec::new(),
         faults: Vec::new(),
         damaged: HashMap::default(),
+        block: None,
         recover,
         incomplete: false,
         shared_dirs: false,
@@ -217,6 +225,13 @@ impl Builder<'_> {
             *known = core::num::NonZeroU32::new(slot.0.saturating_add(1));
         }
         let objects = self.objects;
+        let (tuple, offset) = objects.tuple(id).map_or((0, 0), |tuple| (tuple.index, tuple.offset));
+        self.offsets.push(offset);
+        if let Some(file) = self.plain_file(id) {
+            let (mtime, atime, meta) = (Time::NONE, Time::NONE, None);
+            self.nodes.push(Some(Node { tuple, names: 0, mtime, atime, meta, body: Body::File(file) }));
+            return (slot, None);
+        }
         let mut children = None;
         let parts = Parts::of(objects, id);
         let mut body = match (parts.children, parts.linktarget) {
@@ -278,10 +293,34 @@ impl Builder<'_> {
         }
         let (mtime, atime) = (exact_mtime.unwrap_or(mtime), exact_atime.unwrap_or(atime));
         let meta = (!parts.are_all_in(&body) && meta != Meta::default()).then(|| Box::new(meta));
-        let tuple = objects.tuple(id).map_or(0, |tuple| tuple.index);
         self.nodes.push(Some(Node { tuple, names: 0, mtime, atime, meta, body }));
-        self.offsets.push(self.offset(id));
         (slot, children)
+    }
+
+    /// The content of a file in one extent that has no attributes, which is most files; `None` for all others, sound or
+    /// not.
+    fn plain_file(&mut self, id: TupleId) -> Option<File> {
+        let objects = self.objects;
+        let (extents, size) = objects.plain_file(id)?;
+        let (key, extent) = objects.only_tuple(extents)?;
+        let (sector, count) = objects.plain_extent(extent)?;
+        let block = match self.block {
+            Some((known, block)) if known == key => block,
+            _ => block_number(objects.symbols.name(Symbol(key)))?,
+        };
+        self.block = Some((key, block));
+        let index = |id| objects.tuple(id).map_or(0, |tuple| tuple.index);
+        let extent = Extent {
+            block,
+            sector: sector.into(),
+            count,
+            allocated: count,
+            tuple: index(extent),
+            uninited: false,
+            durable: count,
+        };
+        let extents_tuple = index(extents);
+        Some(File { size: size.into(), extents: Extents(SmallVec::from_buf([extent])), extents_tuple })
     }
 
     fn file(&mut self, id: TupleId, slot: Slot, parts: &Parts) -> File {
@@ -319,7 +358,7 @@ impl Builder<'_> {
             }
             let Value::Tuple(extent) = value else { return Err(incomplete(tuple, "tuple")) };
             let name = objects.symbols.name(Symbol(key));
-            let block = digits(name).filter(|_| name.iter().all(u8::is_ascii_digit));
+            let block = block_number(name);
             let [mut sector, mut count, mut allocated] = [None; 3];
             let mut uninited = false;
             for (key, value) in objects.entries(extent) {

@@ -63,24 +63,21 @@ impl Tuple {
         if self.in_arena() { first } else { NONE }
     }
 
-    /// The entries that are not in the arena.
+    /// Entry `at` of those that are not in the arena.
     #[inline]
-    fn few(&self) -> Few {
+    fn few(&self, at: u8) -> Option<(u32, Value)> {
         let [a, b] = self.pair;
+        let tuple = |id: u32| Value::Tuple(TupleId(id));
         let number = |number: u32| Value::Integer(number.into());
-        let (count, list) = match self.form {
-            Form::Chain | Form::Indexed => (0, [(0, Value::Absent); 3]),
-            Form::One => (1, [(a, Value::Tuple(TupleId(b))), (0, Value::Absent), (0, Value::Absent)]),
-            Form::File => {
-                let extents = (Symbol::EXTENTS.0, Value::Tuple(TupleId(a)));
-                (2, [extents, (Symbol::FILELENGTH.0, number(b)), (0, Value::Absent)])
-            }
-            Form::Extent => {
-                let (offset, allocated) = ((Symbol::OFFSET.0, number(a)), (Symbol::ALLOCATED.0, number(b)));
-                (3, [offset, allocated, (Symbol::LENGTH.0, number(b))])
-            }
-        };
-        list.into_iter().take(count)
+        Some(match (self.form, at) {
+            (Form::One, 0) => (a, tuple(b)),
+            (Form::File, 0) => (Symbol::EXTENTS.0, tuple(a)),
+            (Form::File, 1) => (Symbol::FILELENGTH.0, number(b)),
+            (Form::Extent, 0) => (Symbol::OFFSET.0, number(a)),
+            (Form::Extent, 1) => (Symbol::ALLOCATED.0, number(b)),
+            (Form::Extent, 2) => (Symbol::LENGTH.0, number(b)),
+            _ => return None,
+        })
     }
 
     /// Sets an entry if it then still needs none in the arena, and says how many others that made useless.
@@ -102,8 +99,6 @@ impl Tuple {
         Some(dead)
     }
 }
-
-type Few = core::iter::Take<core::array::IntoIter<(u32, Value), 3>>;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -226,14 +221,37 @@ impl Objects {
 
     /// The entries of a tuple, removed ones left out.
     pub(super) fn entries(&self, id: TupleId) -> impl Iterator<Item = (u32, Value)> + '_ {
-        let (mut next, few) = self.tuple(id).map_or((NONE, None), |tuple| (tuple.first(), Some(tuple.few())));
-        let in_arena = core::iter::from_fn(move || {
-            let entry = self.entry(next)?;
-            next = entry.next;
-            Some((entry.key, entry.value))
-        });
-        let in_arena = in_arena.filter(|(_, value)| !value.is_absent());
-        few.into_iter().flatten().chain(in_arena.map(|(key, value)| (key, value.value(&self.others))))
+        let tuple = self.tuple(id);
+        let (mut next, mut at) = (tuple.map_or(NONE, Tuple::first), 0);
+        core::iter::from_fn(move || {
+            while let Some(entry) = self.entry(next) {
+                next = entry.next;
+                if !entry.value.is_absent() {
+                    return Some((entry.key, entry.value.value(&self.others)));
+                }
+            }
+            let few = tuple?.few(at)?;
+            at = at.saturating_add(1);
+            Some(few)
+        })
+    }
+
+    /// Of a file that says nothing else: the tuple of extents and the length.
+    #[inline]
+    pub(super) fn plain_file(&self, id: TupleId) -> Option<(TupleId, u32)> {
+        self.tuple(id).filter(|tuple| tuple.form == Form::File).map(|&Tuple { pair: [a, b], .. }| (TupleId(a), b))
+    }
+
+    /// Of a tuple with one entry, which is a tuple: the key and that.
+    #[inline]
+    pub(super) fn only_tuple(&self, id: TupleId) -> Option<(u32, TupleId)> {
+        self.tuple(id).filter(|tuple| tuple.form == Form::One).map(|&Tuple { pair: [a, b], .. }| (a, TupleId(b)))
+    }
+
+    /// Of an extent that says nothing else: the first sector, and how many are used and allocated.
+    #[inline]
+    pub(super) fn plain_extent(&self, id: TupleId) -> Option<(u32, u32)> {
+        self.tuple(id).filter(|tuple| tuple.form == Form::Extent).map(|&Tuple { pair: [a, b], .. }| (a, b))
     }
 
     /// The value of `key` in a tuple.
@@ -351,9 +369,9 @@ impl Objects {
     #[cold]
     fn spread(&mut self, id: TupleId) -> Result<()> {
         let tuple = self.tuple_mut(id).ok_or(Errno::Io)?;
-        let few = tuple.few();
+        let before = *tuple;
         (tuple.form, tuple.pair, tuple.count) = (Form::Chain, [NONE; 2], 0);
-        for (key, value) in few {
+        for (key, value) in (0..).map_while(|at| before.few(at)) {
             let packed = Packed::new(value, &mut self.others);
             self.push(id, key, packed)?;
         }
@@ -436,6 +454,8 @@ impl Objects {
         let mut dictionary = core::mem::take(&mut self.dictionary);
         let mut levels = core::mem::take(&mut self.levels);
         levels.clear();
+        // A whole tree: most of it are names of nodes.
+        self.symbols.reserve(record.bytes.len() / 32);
         let done = self.apply_tokens(&mut ValueReader::new(record, &mut dictionary), &mut levels);
         (self.dictionary, self.levels) = (dictionary, levels);
         done

@@ -34,7 +34,7 @@ pub(super) struct Built {
     pub(super) incomplete: bool,
     /// Some directory has several names.
     pub(super) shared_dirs: bool,
-    /// Where the tuple of each node stands.
+    /// Where the tuple of each node stands; only when recovering.
     pub(super) offsets: Vec<u64>,
 }
 
@@ -105,8 +105,6 @@ struct Builder<'a> {
     nodes: Vec<Option<Node>>,
     /// The slot of the node that each tuple became.
     slots: Vec<Option<core::num::NonZeroU32>>,
-    /// Where the tuple of each node stands.
-    offsets: Vec<u64>,
     faults: Vec<BuildFault>,
     damaged: HashMap<Slot, Damage, RandomState>,
     /// The key of the last extent, and what block it is: nearly all have the same.
@@ -129,7 +127,6 @@ pub(super) fn build(objects: Objects, defaults: Defaults, start: u64, recover: b
         // A node has two tuples at least.
         nodes: Vec::with_capacity(objects.tuple_count() / 2),
         slots: Vec::new(),
-        offsets: Vec::new(),
         faults: Vec::new(),
         damaged: HashMap::default(),
         block: None,
@@ -139,7 +136,8 @@ pub(super) fn build(objects: Objects, defaults: Defaults, start: u64, recover: b
     };
     builder.slots.resize(objects.tuple_count(), None);
     builder.run(root)?;
-    let Builder { nodes, faults, damaged, incomplete, shared_dirs, offsets, .. } = builder;
+    let offsets = (0..builder.nodes.len()).filter(|_| recover).map(|slot| builder.offset_of_node(slot)).collect();
+    let Builder { nodes, faults, damaged, incomplete, shared_dirs, .. } = builder;
     let Objects { mut symbols, symbol_numbers, .. } = objects;
     symbols.shrink();
     let tree = Tree { symbols, nodes, generations: Vec::new(), damaged, defaults, start };
@@ -149,6 +147,12 @@ pub(super) fn build(objects: Objects, defaults: Defaults, start: u64, recover: b
 impl Builder<'_> {
     fn offset(&self, id: TupleId) -> u64 {
         self.objects.tuple(id).map_or(0, |tuple| tuple.offset)
+    }
+
+    /// Where the tuple of a node stands.
+    fn offset_of_node(&self, slot: usize) -> u64 {
+        let node = self.nodes.get(slot).and_then(Option::as_ref);
+        node.and_then(|node| self.objects.by_index(node.tuple)).map_or(0, |id| self.offset(id))
     }
 
     /// Passes over a fault, or does not.
@@ -225,8 +229,7 @@ impl Builder<'_> {
             *known = core::num::NonZeroU32::new(slot.0.saturating_add(1));
         }
         let objects = self.objects;
-        let (tuple, offset) = objects.tuple(id).map_or((0, 0), |tuple| (tuple.index, tuple.offset));
-        self.offsets.push(offset);
+        let tuple = objects.tuple(id).map_or(0, |tuple| tuple.index);
         if let Some(file) = self.plain_file(id) {
             let (mtime, atime, meta) = (Time::NONE, Time::NONE, None);
             self.nodes.push(Some(Node { tuple, names: 0, mtime, atime, meta, body: Body::File(file) }));
@@ -441,7 +444,7 @@ impl Builder<'_> {
             let Some((name, child)) = level.dirs.pop() else {
                 let paths = level.paths;
                 if paths > TFS_SHARED_PATHS_MAX {
-                    let offset = self.offsets.get(level.slot.index()).copied().unwrap_or(0);
+                    let offset = self.offset_of_node(level.slot.index());
                     return Err(Damage { offset, reason: TfsCorrupt::TooManyPaths { max: TFS_SHARED_PATHS_MAX } });
                 }
                 if let Some(seen) = seen.get_mut(level.slot.index()) {
@@ -460,7 +463,7 @@ impl Builder<'_> {
             }
         }
         for (dir, name, child) in circular {
-            let offset = self.offsets.get(dir.index()).copied().unwrap_or(0);
+            let offset = self.offset_of_node(dir.index());
             let objects = self.objects;
             self.fault(dir, objects.symbols.name(name), offset, TfsCorrupt::DirectoryCycle)?;
             if let Some(Some(Node { body: Body::Dir(dir), .. })) = self.nodes.get_mut(dir.index()) {

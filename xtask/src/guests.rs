@@ -15,13 +15,14 @@ const SYSROOT: &str = "/usr/lib/wasm32-wasi/libc.a";
 const C_PACKAGES: [&str; 4] = ["clang-19", "lld-19", "wasi-libc", "libclang-rt-19-dev-wasm32"];
 
 /// Programs that the tests run, with their packages: other readers of what we write, and jobs on mounts.
-const TOOLS: [(&str, &str); 11] = [
+const TOOLS: [(&str, &str); 12] = [
     ("bsdtar", "libarchive-tools"),
     ("bzip2", "bzip2"),
     ("cpio", "cpio"),
     ("fusermount3", "fuse3"),
     ("git", "git"),
     ("lz4", "lz4"),
+    (crate::linux::QEMU, "qemu-system-x86"),
     ("rsync", "rsync"),
     ("sqlite3", "sqlite3"),
     ("umoci", "umoci"),
@@ -63,6 +64,11 @@ pub fn fetch() -> Result {
     println!("{}", preview3_module("files")?.display());
     println!("{}", sqlite_bank()?.display());
     println!("{}", python()?.display());
+    match crate::linux::kernel() {
+        Ok(kernel) => println!("{}\n{}", kernel.display(), crate::linux::init()?.display()),
+        // The tests that boot it are told of, and skipped, where it cannot be had.
+        Err(error) => eprintln!("NOT INSTALLED: {error}"),
+    }
     Ok(())
 }
 
@@ -85,7 +91,7 @@ pub fn has_rust_target() -> Result {
 /// The programs of `examples/crash`.
 pub const CRASH_EXAMPLE: [&str; 2] = ["save", "check"];
 
-fn sources() -> PathBuf {
+pub(crate) fn sources() -> PathBuf {
     crate::workspace().join("tests/guests")
 }
 
@@ -271,11 +277,11 @@ pub fn python_library(mountless: &Path) -> Result<PathBuf> {
 }
 
 /// A name beside `made`, for this process only.
-fn making(made: &Path) -> PathBuf {
+pub(crate) fn making(made: &Path) -> PathBuf {
     made.with_extension(format!("{}.tmp", std::process::id()))
 }
 
-fn is_newer(made: &Path, source: &Path) -> bool {
+pub(crate) fn is_newer(made: &Path, source: &Path) -> bool {
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
     modified(made).is_some_and(|made| Some(made) > modified(source))
 }

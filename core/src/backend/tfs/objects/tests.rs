@@ -92,7 +92,7 @@ impl Model {
         let value = Some(value).filter(|value| *value != Value::Absent);
         match self.entries.iter_mut().find(|(found, _)| *found == key) {
             Some((_, old)) => {
-                self.obsolete += match (old, &value) {
+                self.obsolete += match (&old, &value) {
                     (None, _) => 0,
                     (Some(_), Some(_)) => 1,
                     (Some(_), None) => 2,

@@ -14,7 +14,9 @@ use mountless::error::Error;
 use mountless::fs::{FileSystem, NodeRef};
 use mountless::name::escape;
 use mountless::namespace::{Follow, Location, Namespace};
-use mountless::open::{Format, ImageFacts, ImageRef, OpenOptions, format_of, open, split_path, stored_bytes, tfs_part};
+use mountless::open::{
+    Format, ImageFacts, ImageRef, OpenOptions, Remember, format_of, open, split_path, stored_bytes, tfs_part,
+};
 use mountless::size::Size;
 use mountless::source::Source;
 
@@ -34,6 +36,11 @@ pub(crate) struct OpenArgs {
     /// Gives what can be read of a damaged TFS: the tree as it was before the damage in its log
     #[arg(long)]
     recover: bool,
+
+    /// Neither uses nor fills the user's cache directory, which holds compiled programs and where the entries of large
+    /// cpio archives are
+    #[arg(long)]
+    pub(crate) no_cache: bool,
 }
 
 impl OpenArgs {
@@ -43,6 +50,7 @@ impl OpenArgs {
             max_unpacked: self.max_unpacked.map_or(default.max_unpacked, |Size(bytes)| bytes),
             as_linux: self.as_linux,
             recover: self.recover,
+            remember: if self.no_cache { Remember::Nothing } else { Remember::InUserCache },
             ..default
         }
     }

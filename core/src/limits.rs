@@ -34,6 +34,12 @@ pub const HEADS_PER_LANE_MAX: usize = 4096;
 /// Bytes searched for the start of such a run.
 pub const HEAD_SEARCH_MAX: usize = 32 << 10;
 
+/// Longest memo about a file, in bytes: the heads of about a million entries.
+pub const MEMO_LEN_MAX: usize = 128 << 20;
+
+/// Memos about files that are kept at a time.
+pub const MEMOS_MAX: usize = 64;
+
 /// Segments of an archive whose heads are collected ahead of the replay.
 pub const SEGMENTS_AHEAD_MAX: u64 = 8;
 

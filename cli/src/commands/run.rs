@@ -96,10 +96,6 @@ pub(crate) struct Args {
     #[command(flatten)]
     outcome: OutcomeArgs,
 
-    /// Compiles the program anew, and does not keep the result in the user's cache directory
-    #[arg(long)]
-    no_cache: bool,
-
     /// WebAssembly module or component, and its arguments: a file of the host, or image:/PATH for one in the stack
     #[arg(required = true, trailing_var_arg = true, num_args = 1.., value_names = ["PROGRAM", "ARG"])]
     command: Vec<String>,
@@ -133,7 +129,7 @@ fn start(args: Args) -> Result {
     let program = words.next().unwrap_or_default();
     let wasm = read_program(&program, &namespace)?;
     let failed = |error: RunError| program_failed(&program, &error);
-    let cache = if args.no_cache { Cache::Off } else { Cache::User };
+    let cache = if args.stack.no_cache() { Cache::Off } else { Cache::User };
     let runner = match (args.fuel, args.timeout) {
         (Some(_), _) => Runner::metered(&cache),
         (None, Some(_)) => Runner::new(&cache),

@@ -13,6 +13,7 @@ mod inject;
 mod inspect;
 mod mounts;
 mod pack;
+mod remember;
 mod run;
 mod sandbox;
 mod test;

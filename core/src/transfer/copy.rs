@@ -5,6 +5,10 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -63,6 +67,15 @@ pub struct CopyReport {
     pub lost: Vec<Lost>,
 }
 
+impl CopyReport {
+    fn add(&mut self, other: Self) {
+        self.entries = self.entries.saturating_add(other.entries);
+        self.content_len = self.content_len.saturating_add(other.content_len);
+        self.lost_count = self.lost_count.saturating_add(other.lost_count);
+        self.lost.extend(other.lost);
+    }
+}
+
 /// An error, and the path at which it happened.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {error}", escape(.path))]
@@ -94,10 +107,77 @@ pub fn copy_into(
     progress.expect(content_below(from)?);
     let mut copying = Copying::new(options, progress);
     let attr = from.fs().attr(from.node())?;
-    copying.todo.push(Step::Leave { path: b".".to_vec(), from: Arc::clone(from), to: Arc::clone(to), attr });
-    copying.list(b".", from, to)?;
+    copying.begin(from, to, attr)?;
     copying.run()?;
     Ok(copying.report)
+}
+
+/// The same, the content of files being copied by `workers` threads: for targets to which the order does not matter.
+///
+/// # Errors
+/// As [`copy_into`]; of several errors, any.
+pub(super) fn copy_into_by_many(
+    from: &Arc<NodeRef>,
+    to: &Arc<NodeRef>,
+    options: &CopyOptions,
+    progress: &Progress,
+    workers: usize,
+) -> Result<CopyReport> {
+    progress.expect(content_below(from)?);
+    let attr = from.fs().attr(from.node())?;
+    let has_failed = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (sender, receiver) = mpsc::sync_channel(workers);
+        let receiver = Arc::new(Mutex::new(receiver));
+        let work = |receiver: Arc<Mutex<Receiver<Vec<Step>>>>| {
+            let mut copying = Copying::new(options, progress);
+            let mut done = Ok(());
+            let next = || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            while let Ok(batch) = next() {
+                // After an error the rest is taken all the same, so that nobody waits for room.
+                if !has_failed.load(Ordering::Relaxed) {
+                    copying.todo = batch;
+                    // The last step is done first.
+                    copying.todo.reverse();
+                    if let Err(error) = copying.run() {
+                        has_failed.store(true, Ordering::Relaxed);
+                        done = Err(error);
+                    }
+                }
+            }
+            done.map(|()| copying.report)
+        };
+        let handles: Vec<_> = (0..workers)
+            .map(|_| {
+                let receiver = Arc::clone(&receiver);
+                scope.spawn(move || work(receiver))
+            })
+            .collect();
+        // Theirs alone: should all of them end, there is nobody to send to.
+        drop(receiver);
+        let mut copying = Copying::new(options, progress);
+        copying.crew = Some(Crew { sender, batch: Vec::new(), has_failed: &has_failed, left: Vec::new() });
+        let walked = copying.begin(from, to, attr).and_then(|()| copying.run());
+        if walked.is_err() {
+            has_failed.store(true, Ordering::Relaxed);
+        }
+        let Some(Crew { sender, batch, left, .. }) = copying.crew.take() else { return Err(Errno::Io.into()) };
+        // OK: it fails when all workers have ended, which they do by panics only; those are passed on below.
+        let _ = sender.send(batch);
+        drop(sender);
+        for handle in handles {
+            let report = handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            copying.report.add(report);
+        }
+        walked?;
+        // Deepest first, as they came.
+        copying.todo = left;
+        copying.todo.reverse();
+        copying.run()?;
+        copying.report.lost.sort_by(|a, b| a.path.cmp(&b.path));
+        copying.report.lost.truncate(SKIPPED_KEPT_MAX);
+        Ok(copying.report)
+    })
 }
 
 /// Copies the node `from`, with what is below it, as `name` in the directory `to`.
@@ -129,6 +209,29 @@ enum Step {
     Leave { path: Vec<u8>, from: Arc<NodeRef>, to: Arc<NodeRef>, attr: Attr },
 }
 
+/// Who copies content while the tree is walked.
+struct Crew<'a> {
+    sender: SyncSender<Vec<Step>>,
+    /// Files that are yet to be sent.
+    batch: Vec<Step>,
+    has_failed: &'a AtomicBool,
+    /// What to do when all content is there.
+    left: Vec<Step>,
+}
+
+/// Files that go to a worker at once: enough that no two often work in the same directory.
+const BATCH_FILES: usize = 512;
+
+impl Crew<'_> {
+    fn take(&mut self, step: Step) -> Result<()> {
+        self.batch.push(step);
+        if self.batch.len() < BATCH_FILES {
+            return Ok(());
+        }
+        self.sender.send(core::mem::take(&mut self.batch)).map_err(|_| Errno::Io.into())
+    }
+}
+
 struct Copying<'a> {
     options: &'a CopyOptions,
     progress: &'a Progress,
@@ -136,11 +239,20 @@ struct Copying<'a> {
     todo: Vec<Step>,
     /// What has several names, by number of the original.
     linked: HashMap<u64, Arc<NodeRef>, RandomState>,
+    /// If content is not copied here.
+    crew: Option<Crew<'a>>,
 }
 
 impl<'a> Copying<'a> {
     fn new(options: &'a CopyOptions, progress: &'a Progress) -> Self {
-        Self { options, progress, report: CopyReport::default(), todo: Vec::new(), linked: HashMap::default() }
+        let (report, todo, linked) = (CopyReport::default(), Vec::new(), HashMap::default());
+        Self { options, progress, report, todo, linked, crew: None }
+    }
+
+    /// Notes everything in `from`, which becomes `to`.
+    fn begin(&mut self, from: &Arc<NodeRef>, to: &Arc<NodeRef>, attr: Attr) -> Result<()> {
+        self.todo.push(Step::Leave { path: b".".to_vec(), from: Arc::clone(from), to: Arc::clone(to), attr });
+        self.list(b".", from, to)
     }
 
     fn lose(&mut self, path: &[u8], what: Loss) {
@@ -152,6 +264,7 @@ impl<'a> Copying<'a> {
 
     fn run(&mut self) -> Result<()> {
         while let Some(step) = self.todo.pop() {
+            let Some(step) = self.hand_over(step)? else { continue };
             match step {
                 Step::Make { path, name_at, from, to } => {
                     let name = path.get(name_at..).unwrap_or_default();
@@ -163,6 +276,28 @@ impl<'a> Copying<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Gives a step to others, if it is theirs.
+    fn hand_over(&mut self, step: Step) -> Result<Option<Step>> {
+        let Some(crew) = &mut self.crew else { return Ok(Some(step)) };
+        if crew.has_failed.load(Ordering::Relaxed) {
+            // That error is the one to be told.
+            self.todo.clear();
+            return Ok(None);
+        }
+        match &step {
+            Step::Leave { .. } => crew.left.push(step),
+            Step::Make { path, from, .. } if from.file_type() == FileType::File => {
+                // Links are made after what they link to.
+                if from.fs().attr(from.node()).map_err(|error| at(path, error))?.nlink > 1 {
+                    return Ok(Some(step));
+                }
+                crew.take(step)?;
+            }
+            Step::Make { .. } => return Ok(Some(step)),
+        }
+        Ok(None)
     }
 
     /// Notes what is in a directory, the last name first.
@@ -437,3 +572,6 @@ fn content_below(top: &NodeRef) -> Result<u64> {
     }
     Ok(sum)
 }
+
+#[cfg(test)]
+mod tests;

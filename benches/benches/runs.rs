@@ -53,16 +53,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runner = Runner::new(&Cache::Off)?;
     let program = runner.compile(&wat::parse_str(GUEST)?)?;
     let run = || {
-        let view = Namespace::new(stack.with_memory_upper().expect("it is one image"));
-        let outcome = runner.run(&program, &view, RunOptions::default()).expect("it runs");
-        assert_eq!(outcome, Outcome::Exited(0));
-        view
+        let view = Namespace::new(stack.with_memory_upper().unwrap_or_else(|error| panic!("{error}")));
+        match runner.run(&program, &view, RunOptions::default()) {
+            Ok(Outcome::Exited(0)) => view,
+            other => panic!("{other:?}"),
+        }
     };
     let views = || -> Vec<Namespace> {
         thread::scope(|scope| {
-            let threads: Vec<_> =
-                (0..THREADS).map(|_| scope.spawn(|| (0..VIEWS / THREADS).map(|_| run()).collect::<Vec<_>>())).collect();
-            threads.into_iter().flat_map(|thread| thread.join().expect("no run panics")).collect()
+            let work = || (0..VIEWS / THREADS).map(|_| run()).collect::<Vec<_>>();
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
         })
     };
 
@@ -70,6 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let first = views();
     let before = resident()?;
     let kept = views();
+    assert_eq!((first.len(), kept.len()), (VIEWS, VIEWS), "no run panicked");
     let grown = resident()?.saturating_sub(before);
     println!("an idle view holds {:.1} KiB, of which its own file is 4", kib(grown) / count(VIEWS));
     assert!(kept.iter().all(|view| view.metadata("result").is_ok_and(|attr| attr.size == 4096)));

@@ -175,7 +175,6 @@ fn start(args: Args) -> Result {
         stdin: Stdin::Inherit,
         stdout: Output::Inherit,
         stderr: Output::Inherit,
-        ..RunOptions::default()
     };
     let outcome = match &args.invoke {
         None => runner.run(&compiled, &namespace, options).map_err(failed)?,

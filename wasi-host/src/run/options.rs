@@ -7,6 +7,7 @@ use wasmtime_wasi::cli::{StdinStream, StdoutStream};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
+use super::clocks::Sleepers;
 use super::{Deterministic, RunError};
 use crate::files::Files;
 use crate::host::CtxHost;
@@ -151,14 +152,15 @@ impl RunOptions {
     }
 
     /// For a component.
-    pub(super) fn into_files(self, namespace: &Namespace) -> Result<(WasiCtx, Files), RunError> {
+    pub(super) fn into_files(self, namespace: &Namespace) -> Result<(WasiCtx, Files, Option<Sleepers>), RunError> {
+        let sleepers = self.deterministic.as_ref().map(|deterministic| Sleepers::new(deterministic.virtual_clock()));
         let (ctx, preopens) = self.into_ctx();
         let mut files = Files::new(namespace.clone());
         for preopen in preopens {
             let dir = preopen.find(namespace)?;
             files.preopen_at(&preopen.name, &dir).map_err(|source| preopen.failed(source))?;
         }
-        Ok((ctx, files))
+        Ok((ctx, files, sleepers))
     }
 
     fn into_ctx(self) -> (WasiCtx, Vec<Preopen>) {

@@ -3,8 +3,10 @@
 //! They are kept under `target/guests` (or `MOUNTLESS_GUESTS`) and never committed. Several processes may ask at once:
 //! everything is made under a name of its own and renamed into place.
 
+mod debian;
 mod go;
 mod python;
+mod sqlite;
 mod wheel;
 
 use std::fs;
@@ -12,7 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub use self::go::{GO_TESTED, go_program, go_root, go_tests};
-pub use self::python::{PYTHON_HOME, UNPACK_PYTHON_LIBRARY, python, python_library};
+pub use self::python::{PYTHON_HOME, UNPACK_PYTHON_LIBRARY, python, python_library, python_tests};
+pub use self::sqlite::sqlite_program;
 use crate::install::{self, has_program};
 use crate::{Result, run_quiet};
 
@@ -66,8 +69,11 @@ pub fn fetch() -> Result {
         println!("{}", crash_example(name)?.display());
     }
     println!("{}", preview3_module("files")?.display());
-    println!("{}", sqlite_bank()?.display());
+    for name in ["bank", "shop"] {
+        println!("{}", sqlite_program(name)?.display());
+    }
     println!("{}", python()?.display());
+    println!("{}", python_tests()?.display());
     println!("{}", go_program("files")?.display());
     for package in GO_TESTED {
         println!("{}", go_tests(package)?.display());
@@ -140,55 +146,6 @@ pub fn crash_example(name: &str) -> Result<PathBuf> {
     })
 }
 
-/// Where SQLite's sources are published in one file.
-const SQLITE_CRATE: (&str, &str) = ("libsqlite3-sys", "0.39.1");
-
-/// `tests/guests/sqlite/bank.c` with SQLite.
-///
-/// # Errors
-/// As [`c_program`], and if SQLite's sources cannot be downloaded.
-pub fn sqlite_bank() -> Result<PathBuf> {
-    let source = sources().join("sqlite/bank.c");
-    compiled("sqlite-bank", &source, |compile| {
-        let sqlite = sqlite_source()?;
-        let mut include = std::ffi::OsString::from("-I");
-        include.push(&sqlite);
-        compile.arg(include).args([
-            "-D_WASI_EMULATED_GETPID",
-            "-D_WASI_EMULATED_MMAN",
-            "-DSQLITE_THREADSAFE=0",
-            "-DSQLITE_OMIT_LOAD_EXTENSION",
-            "-DSQLITE_TEMP_STORE=3",
-            "-Wno-everything",
-        ]);
-        compile.arg(&source).arg(sqlite.join("sqlite3.c"));
-        compile.args(["-lwasi-emulated-getpid", "-lwasi-emulated-mman"]);
-        Ok(())
-    })
-}
-
-/// SQLite's sources, where cargo unpacks the crate that carries them.
-fn sqlite_source() -> Result<PathBuf> {
-    let (name, version) = SQLITE_CRATE;
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
-    let registries = home.ok_or("there is no home directory to look for cargo's downloads in")?.join("registry/src");
-    let find = || {
-        let mut dirs = fs::read_dir(&registries).ok()?.filter_map(std::result::Result::ok);
-        dirs.find_map(|registry| {
-            let dir = registry.path().join(format!("{name}-{version}/sqlite3"));
-            dir.join("sqlite3.c").exists().then_some(dir)
-        })
-    };
-    if let Some(dir) = find() {
-        return Ok(dir);
-    }
-    // It downloads what it tells about.
-    run_quiet(crate::cargo().args(["info", "--quiet", &format!("{name}@{version}")]))
-        .map_err(|error| format!("SQLite's sources cannot be downloaded: {error}"))?;
-    find().ok_or_else(|| format!("{name} {version} is not in {}", registries.display()).into())
-}
-
 /// The module that `arguments` make the compiler make, if it is older than its source.
 fn compiled(name: &str, source: &Path, arguments: impl FnOnce(&mut Command) -> Result) -> Result<PathBuf> {
     let wasm = dir().join(name).with_extension("wasm");
@@ -216,6 +173,15 @@ fn compiled(name: &str, source: &Path, arguments: impl FnOnce(&mut Command) -> R
 /// A name beside `made`, for this process only.
 fn making(made: &Path) -> PathBuf {
     made.with_extension(format!("{}.tmp", std::process::id()))
+}
+
+/// Puts a directory where it belongs, unless another process was faster, with the same result.
+fn rename_made(making: &Path, made: PathBuf) -> Result<PathBuf> {
+    match fs::rename(making, &made) {
+        Err(_) if made.exists() => fs::remove_dir_all(making)?,
+        renamed => renamed.map_err(|error| format!("{}: {error}", made.display()))?,
+    }
+    Ok(made)
 }
 
 fn is_newer(made: &Path, source: &Path) -> bool {

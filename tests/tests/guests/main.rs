@@ -6,3 +6,5 @@ mod c;
 mod compare;
 mod go;
 mod python;
+mod sqlite;
+mod suite;

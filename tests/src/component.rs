@@ -15,24 +15,14 @@ pub fn of_preview3(name: &str) -> PathBuf {
     let wasm = xtask::guests::preview3_module(name).unwrap_or_else(|error| panic!("{error}"));
     let world = xtask::guests::preview3_world(name);
     let mut resolve = Resolve::default();
-    resolve.push_dir(interfaces()).unwrap();
+    let interfaces = xtask::guests::wasi_interfaces("p3").unwrap_or_else(|error| panic!("{error}"));
+    resolve.push_dir(interfaces).unwrap();
     let package = resolve.push_str(&world, &fs::read_to_string(&world).unwrap()).unwrap();
     let world = resolve.select_world(&[package], None).unwrap();
     let mut module = fs::read(&wasm).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     let mut encoder = ComponentEncoder::default().validate(true).module(&module).unwrap();
     write(&wasm, &encoder.encode().unwrap())
-}
-
-/// The interfaces of preview 3 as the engine has them.
-fn interfaces() -> PathBuf {
-    let mut metadata = xtask::cargo();
-    let output = metadata.args(["metadata", "--format-version=1", "--locked"]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
-    let wasi = packages.iter().find(|package| package["name"] == "wasmtime-wasi").unwrap();
-    Path::new(wasi["manifest_path"].as_str().unwrap()).with_file_name("src/p3/wit")
 }
 
 /// The module `wasm` as a component, beside it.

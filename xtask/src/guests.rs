@@ -3,19 +3,26 @@
 //! They are kept under `target/guests` (or `MOUNTLESS_GUESTS`) and never committed. Several processes may ask at once:
 //! everything is made under a name of its own and renamed into place.
 
+mod components;
 mod debian;
 mod go;
 mod python;
+mod rust;
 mod sqlite;
 mod wheel;
+mod zig;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub use self::components::{javascript_component, python_component, wasi_interfaces};
 pub use self::go::{GO_TESTED, go_program, go_root, go_tests};
 pub use self::python::{PYTHON_HOME, UNPACK_PYTHON_LIBRARY, python, python_library, python_tests};
+use self::rust::{RUST_PACKAGES, has_debian_rust};
+pub use self::rust::{RUST_TARGET, has_rust_target, rust_program};
 pub use self::sqlite::sqlite_program;
+pub use self::zig::zig_program;
 use crate::install::{self, has_program};
 use crate::{Result, run_quiet};
 
@@ -53,9 +60,12 @@ pub fn dir() -> PathBuf {
 pub fn fetch() -> Result {
     install_missing()?;
     if has_rust_target().is_err() {
-        // It comes from Rust's own server, which is no package registry: one test does without.
+        // It comes from Rust's own server, which is no package registry: one test does without, the others with Debian's.
         if let Err(error) = run_quiet(Command::new("rustup").args(["target", "add", RUST_TARGET])) {
             eprintln!("NOT INSTALLED: Rust's library for {RUST_TARGET}: {error}");
+            if !has_debian_rust() {
+                install::packages(&RUST_PACKAGES)?;
+            }
         }
     }
     for source in fs::read_dir(sources())? {
@@ -75,26 +85,14 @@ pub fn fetch() -> Result {
     println!("{}", python()?.display());
     println!("{}", python_tests()?.display());
     println!("{}", go_program("files")?.display());
+    println!("{}", rust_program("files")?.display());
+    println!("{}", zig_program("files")?.display());
+    println!("{}", python_component()?.display());
+    println!("{}", javascript_component()?.display());
     for package in GO_TESTED {
         println!("{}", go_tests(package)?.display());
     }
     Ok(())
-}
-
-/// What Rust's programs are compiled for.
-pub const RUST_TARGET: &str = "wasm32-wasip1";
-
-/// Whether Rust's compiler has a library for WASI.
-///
-/// # Errors
-/// A sentence that says how to get it.
-pub fn has_rust_target() -> Result {
-    let output = Command::new("rustc").args(["--print", "target-libdir", "--target", RUST_TARGET]).output()?;
-    let dir = String::from_utf8_lossy(&output.stdout);
-    match Path::new(dir.trim()).is_dir() && !dir.trim().is_empty() {
-        true => Ok(()),
-        false => Err(format!("run `cargo xtask guests`, or `rustup target add {RUST_TARGET}`").into()),
-    }
 }
 
 /// The programs of `examples/crash`.
@@ -212,6 +210,12 @@ fn install_missing() -> Result {
     }
     if !has_pip() {
         packages.extend(["python3", "python3-pip"]);
+    }
+    if !has_program("node") {
+        packages.push("nodejs");
+    }
+    if !has_program("npm") {
+        packages.push("npm");
     }
     install::packages(&packages)
 }

@@ -30,26 +30,16 @@ pub enum Preview {
 #[must_use]
 pub fn of_world(preview: Preview, mut module: Vec<u8>, world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    resolve.push_dir(interfaces(preview)).unwrap();
+    let interfaces = xtask::guests::wasi_interfaces(match preview {
+        Preview::Two => "p2",
+        Preview::Three => "p3",
+    });
+    resolve.push_dir(interfaces.unwrap_or_else(|error| panic!("{error}"))).unwrap();
     let package = resolve.push_str("world.wit", world).unwrap();
     let world = resolve.select_world(&[package], None).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     let mut encoder = ComponentEncoder::default().validate(true).module(&module).unwrap();
     encoder.encode().unwrap()
-}
-
-/// A preview's interfaces as the engine has them.
-fn interfaces(preview: Preview) -> PathBuf {
-    let mut metadata = xtask::cargo();
-    let output = metadata.args(["metadata", "--format-version=1", "--locked"]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
-    let wasi = packages.iter().find(|package| package["name"] == "wasmtime-wasi").unwrap();
-    Path::new(wasi["manifest_path"].as_str().unwrap()).with_file_name(match preview {
-        Preview::Two => "src/p2/wit",
-        Preview::Three => "src/p3/wit",
-    })
 }
 
 /// The module `wasm` as a component, beside it.

@@ -94,6 +94,16 @@ impl Both {
         self.ours
     }
 
+    /// Whether it left something behind on ours.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.our_tree.contains_key(path.as_bytes())
+    }
+
+    /// A file that it left behind on ours.
+    pub(crate) fn content(&self, path: &str) -> &[u8] {
+        &self.our_tree[path.as_bytes()].1
+    }
+
     /// What it left behind was the same.
     pub(crate) fn same_tree(&self) {
         assert_same_tree(&self.our_tree, &self.their_tree, "after");

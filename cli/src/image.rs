@@ -12,11 +12,11 @@ use mountless::backend::tfs::Part;
 use mountless::errno::Errno;
 use mountless::error::Error;
 use mountless::fs::{FileSystem, NodeRef};
-use mountless::name::escape;
 use mountless::namespace::{Follow, Location, Namespace};
 use mountless::open::{
     Format, ImageFacts, ImageRef, OpenOptions, Remember, format_of, open, split_path, stored_bytes, tfs_part,
 };
+use mountless::path::shorten;
 use mountless::size::Size;
 use mountless::source::Source;
 
@@ -187,7 +187,7 @@ impl Target {
     /// A failure about something below it.
     pub(crate) fn failed_at(&self, path: &[u8], error: &Error) -> Failure {
         let (reference, _) = split_path(&self.shown);
-        failed_text(&format!("{}:{}", reference.to_string_lossy(), escape(path)), error)
+        failed_text(&format!("{}:{}", reference.to_string_lossy(), shorten(path)), error)
     }
 }
 

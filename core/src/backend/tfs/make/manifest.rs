@@ -24,7 +24,7 @@ pub struct HostFiles {
 }
 
 /// What a manifest says.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ManifestTrees {
     /// The root file system, with its configuration.
     pub root: NewTree,

@@ -47,9 +47,9 @@ pub(crate) fn run(args: &Args) -> Result {
         let name = image.to_string_lossy();
         let compacted = patiently("compacting", &name, || {
             open_tfs_volume(&ImageRef::parse(image), &args.open.options())
-                .map_err(|error| not_opened(&name, &error))?
+                .map_err(|error| not_opened(&error))?
                 .compact()
-                .map_err(|error| Failure::new(EXIT_FAILED, format!("cannot compact: {name}: {error}")))
+                .map_err(|error| not_written(&name, &error))
         });
         let Compaction { before, after } = compacted?;
         if args.json {
@@ -77,9 +77,21 @@ fn write_size(out: &mut impl Write, size: &LogSize) -> io::Result<()> {
     object.end()
 }
 
-fn not_opened(name: &str, error: &Error) -> Failure {
+/// The error names the image.
+fn not_opened(error: &Error) -> Failure {
     match error.errno() {
-        Errno::NotSupported | Errno::Busy => Failure::new(EXIT_FAILED, format!("cannot compact: {name}: {error}")),
+        Errno::NotSupported | Errno::Busy => Failure::new(EXIT_FAILED, format!("cannot compact: {error}")),
+        _ if error.corrupt().is_some() => {
+            Failure::unreadable(error).next("`mountless check IMAGE --repair OUT` writes what can be read of it anew")
+        }
         _ => unreadable(error),
+    }
+}
+
+fn not_written(name: &str, error: &Error) -> Failure {
+    let failure = Failure::new(EXIT_FAILED, format!("cannot compact: {name}: {error}"));
+    match error.errno() {
+        Errno::NoSpace => failure.next("`mountless convert --format tfs --size SIZE IMAGE OUT` writes a larger one"),
+        _ => failure,
     }
 }

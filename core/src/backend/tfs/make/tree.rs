@@ -346,7 +346,7 @@ impl Walk {
         let mut string = |name: &'static [u8], value: alloc::string::String| {
             kept.push((Bytes::from_static(name), Attribute::String(value.into())));
         };
-        let default = if attr.file_type.is_dir() { self.defaults.dir_mode } else { self.defaults.file_mode };
+        let default = self.defaults.mode(attr.file_type);
         if attr.recorded.mode && attr.mode != default {
             string(meta::MODE, format!("{:o}", attr.mode));
         }

@@ -92,7 +92,11 @@ impl Model {
         let value = Some(value).filter(|value| *value != Value::Absent);
         match self.entries.iter_mut().find(|(found, _)| *found == key) {
             Some((_, old)) => {
-                self.obsolete += old.is_some().then_some(if value.is_none() { 2 } else { 1 }).unwrap_or(0);
+                self.obsolete += match (&old, &value) {
+                    (None, _) => 0,
+                    (Some(_), Some(_)) => 1,
+                    (Some(_), None) => 2,
+                };
                 *old = value;
             }
             None if value.is_some() => self.entries.push((key, value)),

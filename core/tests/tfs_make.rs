@@ -254,7 +254,7 @@ fn manifests_that_make_no_sense_are_told_by_line_and_column() {
         ),
         (
             "(children:(a:(contents:(host:nothing))))",
-            "line 1, column 30: cannot read nothing: No such file or directory (os error 2)",
+            "line 1, column 30: cannot read nothing: no such file or directory",
         ),
         ("(children:(a:(contents:(host:dir))))", "line 1, column 30: cannot read dir: it is no regular file"),
         ("(children:(a:(contents:(file:x))))", "line 1, column 24: contents names a file: (host:PATH)"),

@@ -18,5 +18,6 @@ mod remember;
 mod run;
 mod sandbox;
 mod test;
+mod tfs;
 mod volumes;
 mod watch;

@@ -72,6 +72,21 @@ impl Sandbox {
         path
     }
 
+    /// A sample image of TFS, decompressed.
+    pub(crate) fn sample(&self, name: &str) -> Option<String> {
+        let shared =
+            std::env::var_os("MOUNTLESS_SHARED").map_or_else(|| xtask::workspace().join("../shared"), PathBuf::from);
+        let path = shared.join(format!("images/tfs/{name}.img.zst"));
+        if !path.exists() {
+            assert!(std::env::var_os("CI").is_none(), "no {}", path.display());
+            eprintln!("NOT TESTED: no {}; set MOUNTLESS_SHARED", path.display());
+            return None;
+        }
+        let image = Command::new("zstd").arg("-dcq").arg(path).output().unwrap();
+        assert!(image.status.success());
+        Some(self.file(&format!("{name}.img"), image.stdout))
+    }
+
     /// The command, in the empty directory, which is the one for temporary files too, and without an environment but
     /// for the cache of compiled programs.
     pub(crate) fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {

@@ -3,6 +3,7 @@
 //! Entries live in one arena, chained per tuple, so that a log of a million records takes a handful of allocations; the
 //! whole is dropped when the tree has been made of it.
 
+mod tuple;
 mod value;
 
 use alloc::vec::Vec;
@@ -10,95 +11,15 @@ use alloc::vec::Vec;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+use self::tuple::{Form, NONE};
+pub(super) use self::tuple::{Tuple, TupleId};
 use self::value::Packed;
 pub(super) use self::value::Value;
 use super::symbols::{Symbol, Symbols};
 use crate::checked::to_usize;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::format::tfs::{Change, Damage, Dictionary, Key, Kind, NewValue, Record, Token, ValueReader};
-
-/// Number of a tuple or vector in its arena.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct TupleId(pub(super) u32);
-
-/// A tuple, or a vector, whose keys are positions.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tuple {
-    /// Its number in the log's dictionary.
-    pub(super) index: u32,
-    /// Where its head stands, in bytes of the file system.
-    pub(super) offset: u64,
-    form: Form,
-    /// What the form says.
-    pair: [u32; 2],
-    /// Entries, removed ones included; counted up to where it makes a difference.
-    count: u8,
-    pub(super) is_vector: bool,
-}
-
-/// How the entries of a tuple are kept. Most tuples of most logs are those of files, which need no entries in the arena.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Form {
-    /// In the arena, chained: the first and the last.
-    Chain,
-    /// So too, and they are found by hash.
-    Indexed,
-    /// One entry, a tuple: its key and the tuple.
-    One,
-    /// `extents`, a tuple, and `filelength`, an integer.
-    File,
-    /// `offset`, an integer; `allocated` and `length`, the same integer.
-    Extent,
-}
-
-impl Tuple {
-    const fn in_arena(&self) -> bool {
-        matches!(self.form, Form::Chain | Form::Indexed)
-    }
-
-    /// The first entry in the arena.
-    const fn first(&self) -> u32 {
-        let [first, _] = self.pair;
-        if self.in_arena() { first } else { NONE }
-    }
-
-    /// Entry `at` of those that are not in the arena.
-    #[inline]
-    fn few(&self, at: u8) -> Option<(u32, Value)> {
-        let [a, b] = self.pair;
-        let tuple = |id: u32| Value::Tuple(TupleId(id));
-        let number = |number: u32| Value::Integer(number.into());
-        Some(match (self.form, at) {
-            (Form::One, 0) => (a, tuple(b)),
-            (Form::File, 0) => (Symbol::EXTENTS.0, tuple(a)),
-            (Form::File, 1) => (Symbol::FILELENGTH.0, number(b)),
-            (Form::Extent, 0) => (Symbol::OFFSET.0, number(a)),
-            (Form::Extent, 1) => (Symbol::ALLOCATED.0, number(b)),
-            (Form::Extent, 2) => (Symbol::LENGTH.0, number(b)),
-            _ => return None,
-        })
-    }
-
-    /// Sets an entry if it then still needs none in the arena, and says how many others that made useless.
-    #[inline]
-    fn set(&mut self, key: u32, value: Value) -> Option<u64> {
-        let small = |number: u64| u32::try_from(number).ok();
-        let [a, b] = self.pair;
-        let (form, pair, dead) = match (self.form, Symbol(key), value) {
-            (Form::Chain, _, Value::Tuple(id)) if a == NONE && !self.is_vector => (Form::One, [key, id.0], 0),
-            (Form::One, _, Value::Tuple(id)) if a == key => (Form::One, [key, id.0], 1),
-            (Form::One, Symbol::FILELENGTH, Value::Integer(len)) if a == Symbol::EXTENTS.0 => {
-                (Form::File, [b, small(len)?], 0)
-            }
-            (Form::File, Symbol::FILELENGTH, Value::Integer(len)) => (Form::File, [a, small(len)?], 1),
-            _ => return None,
-        };
-        (self.form, self.pair) = (form, pair);
-        self.count = self.count.saturating_add(u8::from(dead == 0));
-        Some(dead)
-    }
-}
+use crate::format::tfs::{Change, Damage, Dictionary, Key, Kind, NewEmpty, NewValue, Record, Token, ValueReader};
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -106,9 +27,6 @@ struct Entry {
     next: u32,
     value: Packed,
 }
-
-/// In the place of an entry that is none.
-const NONE: u32 = u32::MAX;
 
 /// Tuples with more entries than this are searched by hash.
 const CHAIN_MAX: u8 = 8;
@@ -504,7 +422,15 @@ impl Objects {
     }
 
     fn apply_tokens(&mut self, reader: &mut ValueReader<'_, '_>, levels: &mut Vec<Level>) -> Result<(), Stop> {
-        while let Some(token) = reader.next_token()? {
+        loop {
+            while let Some(NewEmpty { key, name, tuple, offset }) = reader.next_new_empty() {
+                let (symbol, is_new_key) = self.key(Key::New { index: key, name }, reader)?;
+                let new = self.new_tuple(tuple, offset, false)?;
+                if let (Some(level), Some(symbol)) = (levels.last(), symbol) {
+                    self.set(level.id, symbol.0, is_new_key, Value::Tuple(new))?;
+                }
+            }
+            let Some(token) = reader.next_token()? else { return Ok(()) };
             let value = match token {
                 Token::Tuple { index, is_new, .. } | Token::Vector { index, is_new, .. } => {
                     let is_vector = matches!(token, Token::Vector { .. });
@@ -551,7 +477,6 @@ impl Objects {
                 None => self.ignored_records = self.ignored_records.saturating_add(1),
             }
         }
-        Ok(())
     }
 
     #[inline]

@@ -26,7 +26,7 @@ fn a_large_archive_is_remembered_until_it_changes() {
     let sandbox = Sandbox::new();
     let image = sandbox.image_of("large.cpio", |dir| {
         for number in 0..1200 {
-            put(dir, &format!("file-{number:04}"), &"0123456789".repeat(900));
+            put(dir, &format!("file-{number:04}"), "0123456789".repeat(900));
         }
     });
     let first = ls(&sandbox, &[&image]);

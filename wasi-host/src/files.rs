@@ -23,14 +23,11 @@ use wasmtime::component::{HasData, Resource, ResourceTable, ResourceTableError};
 
 pub(crate) use self::listing::Listing;
 pub(crate) use self::node::{Flags, Node, READ_MAX, len_u64};
-use crate::host;
+use crate::host::{self, Limits};
 
 /// Previews 2 and 3 say no mode.
 const FILE_MODE: u16 = 0o644;
 const DIR_MODE: u16 = 0o755;
-
-/// Nodes that a guest may hold open at once; beyond it is `EMFILE`.
-const OPEN_MAX: usize = 1 << 16;
 
 /// A descriptor as the bindings know it.
 pub(crate) type Handle = Resource<wasmtime_wasi::filesystem::Descriptor>;
@@ -43,13 +40,14 @@ pub struct Files {
     /// Where paths of the guest led.
     walks: WalkCache,
     open_count: usize,
+    limits: Limits,
 }
 
 impl Files {
     /// The files of `namespace`: those below the directories that [`preopen`](Self::preopen) gives.
     #[must_use]
     pub fn new(namespace: Namespace) -> Self {
-        Self { namespace, preopens: Vec::new(), walks: WalkCache::default(), open_count: 0 }
+        Self { namespace, preopens: Vec::new(), walks: WalkCache::default(), open_count: 0, limits: Limits::default() }
     }
 
     /// Gives the guest the directory at `path`, an absolute path in the namespace, under the name `name`.
@@ -73,6 +71,11 @@ impl Files {
         }
         self.preopens.push((name.to_owned(), dir.clone()));
         Ok(())
+    }
+
+    /// How much components may have. Streams are not counted, and what is open already stays.
+    pub const fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// The tree.
@@ -177,7 +180,7 @@ impl View<'_> {
     pub(crate) fn open_at(&mut self, at: &Handle, path: &str, how: &OpenHow, flags: Flags) -> Answer<Handle> {
         let dir = dir(self.table, at)?;
         // Before the tree is touched.
-        if self.files.open_count >= OPEN_MAX {
+        if self.files.open_count >= self.files.limits.descriptors {
             return Err(Errno::TooManyFiles.into());
         }
         let how = OpenHow {
@@ -186,7 +189,8 @@ impl View<'_> {
             mode: FILE_MODE,
             ..*how
         };
-        let open = self.files.walks.open_at(&self.files.namespace, dir, path.as_bytes(), &how)?;
+        let mut open = self.files.walks.open_at(&self.files.namespace, dir, path.as_bytes(), &how)?;
+        open.limit_len(self.files.limits.file_bytes);
         let handle = self.table.push(Node::new(Arc::new(open), flags))?;
         self.files.open_count = self.files.open_count.saturating_add(1);
         Ok(tagged(handle))

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use mountless::errno::Errno;
 use mountless::error::Error;
+use mountless::limits::FILE_SIZE_MAX;
 
 #[cfg(feature = "engine")]
 pub use self::ctx::CtxHost;
@@ -144,6 +145,22 @@ pub struct Interest {
 impl Interest {
     /// No stream.
     pub const NONE: Self = Self { stdin: false, stdout: false, stderr: false };
+}
+
+/// How much a guest may have of what is not memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Descriptors open at once, preopens and standard streams among them; beyond it is `EMFILE`.
+    pub descriptors: usize,
+    /// Bytes to which the guest may make a file grow; beyond it is `EFBIG`.
+    pub file_bytes: u64,
+}
+
+impl Default for Limits {
+    /// 65,536 descriptors, and files of any size.
+    fn default() -> Self {
+        Self { descriptors: 1 << 16, file_bytes: FILE_SIZE_MAX }
+    }
 }
 
 /// What a guest gets besides files.

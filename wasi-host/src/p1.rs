@@ -33,7 +33,7 @@ use mountless::namespace::{Descriptor, Location, Namespace, WalkCache};
 #[cfg(feature = "engine")]
 pub use self::linker::{Exit, MODULE, TimedOut, WasiP1, add_to_linker, check_imports};
 use self::table::{Handle, Slot, Table};
-use crate::host::{Fail, Host, Stdio};
+use crate::host::{Fail, Host, Limits, Stdio};
 
 /// What a call answers: nothing, since results go to the guest's memory.
 pub type CallResult = core::result::Result<(), Fail>;
@@ -50,6 +50,7 @@ pub struct Process {
     /// For appending several pieces at once; its memory is reused.
     gathered: Vec<u8>,
     deadline: Option<Instant>,
+    limits: Limits,
 }
 
 impl core::fmt::Debug for Process {
@@ -62,13 +63,23 @@ impl Process {
     /// A process with standard streams 0, 1, 2 and nothing else.
     #[must_use]
     pub fn new(namespace: Namespace, host: Box<dyn Host>) -> Self {
-        let mut table = Table::default();
+        let limits = Limits::default();
+        let mut table = Table::new(limits.descriptors);
         for stream in [Stdio::In, Stdio::Out, Stdio::Err] {
             // OK: an empty table has room.
             let _ = table.insert(Slot::new(Handle::Stdio(stream), 0));
         }
         let batch = DirBatch::with_max_bytes(0, abi::DIRENT_LEN);
-        Self { namespace, host, table, walks: WalkCache::default(), batch, gathered: Vec::new(), deadline: None }
+        Self {
+            namespace,
+            host,
+            table,
+            walks: WalkCache::default(),
+            batch,
+            gathered: Vec::new(),
+            deadline: None,
+            limits,
+        }
     }
 
     /// A process with the arguments, environment, clocks, random bytes and streams of `ctx`. Its preopens are not used.
@@ -97,6 +108,12 @@ impl Process {
     #[must_use]
     pub const fn namespace(&self) -> &Namespace {
         &self.namespace
+    }
+
+    /// How much it may have. What it has already stays.
+    pub const fn set_limits(&mut self, limits: Limits) {
+        self.table.set_open_max(limits.descriptors);
+        self.limits = limits;
     }
 
     /// When waiting ends with [`Stop::TimedOut`](crate::host::Stop::TimedOut). Calls that do not wait are not affected.

@@ -16,6 +16,7 @@ use mountless::fs::{FileSystem, FileSystemExt as _, SyncScope};
 use mountless::namespace::{Follow, Namespace};
 use mountless::size::Size;
 use mountless::source::{MmapSource, Source as _};
+use mountless_wasi::host::Limits;
 use mountless_wasi::run::{
     Cache, Deterministic, Invoked, Outcome, Output, Preopen, RunError, RunOptions, Runner, Stdin,
 };
@@ -80,6 +81,14 @@ pub(crate) struct Args {
     /// Ends the program after about this many instructions
     #[arg(long, value_name = "COUNT")]
     fuel: Option<u64>,
+
+    /// Most files and directories that the program may have open at once
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().descriptors, hide_default_value = true)]
+    descriptors: usize,
+
+    /// Largest file that the program may make, for example 1G
+    #[arg(long, value_name = "SIZE")]
+    file_size: Option<Size>,
 
     /// Most bytes that the program may write to files before the disk is full, for example 10M
     #[arg(long, value_name = "SIZE", conflicts_with = "upper")]
@@ -167,6 +176,10 @@ fn start(args: Args) -> Result {
         timeout: args.timeout,
         memory_max,
         fuel: args.fuel,
+        limits: Limits {
+            descriptors: args.descriptors,
+            file_bytes: args.file_size.map_or(Limits::default().file_bytes, |Size(bytes)| bytes),
+        },
         deterministic,
         stdin: Stdin::Inherit,
         stdout: Output::Inherit,

@@ -242,6 +242,20 @@ fn a_program_has_what_is_preopened_and_no_more() {
 }
 
 #[test]
+fn descriptors_and_sizes_of_files_are_limited_as_asked() {
+    let sandbox = Sandbox::new();
+    let image = sandbox.image("base.cpio", &[("tmp/there", b"already")]);
+    // Standard streams and / are four descriptors; the program needs one more.
+    let code = |count: &str| {
+        let arguments = ["run", "-i", &image, "--deterministic", "--descriptors", count, &wasm("moments"), "/tmp"];
+        sandbox.run(arguments).code
+    };
+    assert_eq!((code("4"), code("5")), (4, 0));
+    let done = sandbox.run(["run", "-i", &image, "--file-size", "20K", &wasm("fill"), "/tmp/big", "100"]);
+    assert!(done.code != 0 && done.shown().contains("20480 bytes"), "{}", done.shown());
+}
+
+#[test]
 fn arguments_of_the_program_are_its_own() {
     let sandbox = Sandbox::new();
     let (interpreter, _) = python::interpreter_and_library();

@@ -22,6 +22,8 @@ pub struct Descriptor {
     content: Content,
     access: Access,
     position: u64,
+    /// Bytes to which the file may be made to grow through this.
+    len_max: u64,
     /// The file's bytes, if they can be had for longer than a call; asked for by the first read.
     snapshot: OnceLock<Option<Snapshot>>,
 }
@@ -81,7 +83,7 @@ impl Descriptor {
             }
         }
         let access = Access { read: how.read, write: how.write, append: how.append };
-        Ok(Self { location, content, access, position: 0, snapshot: OnceLock::new() })
+        Ok(Self { location, content, access, position: 0, len_max: FILE_SIZE_MAX, snapshot: OnceLock::new() })
     }
 
     /// A directory as a descriptor, for preopens.
@@ -125,6 +127,11 @@ impl Descriptor {
     /// Switches appending on or off.
     pub const fn set_append(&mut self, append: bool) {
         self.access.append = append;
+    }
+
+    /// Does not let the file grow over `len` bytes through this descriptor: `EFBIG`, as RLIMIT_FSIZE has it.
+    pub const fn limit_len(&mut self, len: u64) {
+        self.len_max = len;
     }
 
     /// Attributes, with an `ino` that is unique in the namespace.
@@ -253,13 +260,28 @@ impl Descriptor {
             return Err(Errno::BadFd.into());
         }
         match self.content {
-            Content::File => self.location.writable()?.write_at(self.location.node(), at, buf),
+            Content::File => {
+                let buf = if self.len_max < FILE_SIZE_MAX { self.within_len(at, buf)? } else { buf };
+                self.location.writable()?.write_at(self.location.node(), at, buf)
+            }
             Content::Dir => Err(Errno::IsDir.into()),
             Content::Null | Content::Zero => {
                 let start = if let WriteAt::Offset(offset) = at { offset } else { 0 };
                 Ok(Written { count: buf.len(), end: start.saturating_add(to_u64(buf.len())) })
             }
             Content::Full => Err(Errno::NoSpace.into()),
+        }
+    }
+
+    /// What of `buf` may be written. Where several append at once, each may come to the limit by itself.
+    fn within_len<'b>(&self, at: WriteAt, buf: &'b [u8]) -> Result<&'b [u8]> {
+        let start = match at {
+            WriteAt::Offset(offset) => offset,
+            WriteAt::End => self.attr()?.size,
+        };
+        match self.len_max.checked_sub(start) {
+            None | Some(0) if !buf.is_empty() => Err(Errno::FileTooBig.into()),
+            room => Ok(buf.get(..min_len(buf.len(), room.unwrap_or(0))).unwrap_or(buf)),
         }
     }
 
@@ -294,6 +316,7 @@ impl Descriptor {
     pub fn set_len(&self, len: u64) -> Result<()> {
         match self.content {
             Content::Dir => Err(Errno::IsDir.into()),
+            Content::File if self.access.write && len > self.len_max => Err(Errno::FileTooBig.into()),
             Content::File if self.access.write => {
                 self.set_attr(&SetAttr { size: Some(len), ..SetAttr::default() }).map(drop)
             }
@@ -308,6 +331,9 @@ impl Descriptor {
     pub fn allocate(&self, what: Allocate, range: Range<u64>) -> Result<()> {
         if !self.access.write {
             return Err(Errno::BadFd.into());
+        }
+        if what == Allocate::Extend && range.end > self.len_max {
+            return Err(Errno::FileTooBig.into());
         }
         self.location.writable()?.allocate(self.location.node(), what, range)
     }

@@ -6,7 +6,7 @@ use super::{Descriptor, Follow, Location, MountOptions, Namespace, OpenHow};
 use crate::backend::mem::MemFs;
 use crate::errno::Errno;
 use crate::error::Result;
-use crate::fs::{FileSystem, RenameMode};
+use crate::fs::{Allocate, FileSystem, RenameMode};
 
 /// A file, a directory with a file in it, a link to each, and links that point outside in every way.
 fn namespace() -> Namespace {
@@ -298,4 +298,26 @@ fn a_read_only_location_keeps_what_is_mounted_below() {
     let mut content = [0; 1];
     assert_eq!(namespace.open_at(&view, b"a/f", &OpenHow::READ).unwrap().read(&mut content).unwrap(), 1);
     namespace.open_at(namespace.root(), b"a/f", &write).unwrap();
+}
+
+#[test]
+fn files_grow_as_far_as_a_descriptor_lets_them() {
+    let namespace = Namespace::new(Arc::new(MemFs::new()));
+    let how = OpenHow { read: true, ..OpenHow::WRITE };
+    let mut file = namespace.open("f", &how).unwrap();
+    file.limit_len(10);
+    assert_eq!(file.write(b"12345678").unwrap(), 8);
+    assert_eq!(file.write(b"90ab").unwrap(), 2, "as much as there is room for");
+    assert_eq!(file.write(b"c").unwrap_err(), Errno::FileTooBig);
+    assert_eq!(file.write(b"").unwrap(), 0);
+    assert_eq!(file.write_at(100, b"c").unwrap_err(), Errno::FileTooBig);
+    assert_eq!(file.write_end(b"c").unwrap_err(), Errno::FileTooBig);
+    assert_eq!(file.set_len(11).unwrap_err(), Errno::FileTooBig);
+    assert_eq!(file.allocate(Allocate::Extend, 5..11).unwrap_err(), Errno::FileTooBig);
+    file.set_len(5).unwrap();
+    assert_eq!(file.write_end(b"6789xxx").unwrap(), 5);
+    file.allocate(Allocate::Extend, 5..10).unwrap();
+    assert_eq!(namespace.read("f").unwrap(), b"123456789x");
+    // Others may do what they may.
+    namespace.open("f", &how).unwrap().set_len(11).unwrap();
 }

@@ -63,7 +63,8 @@ impl Process {
         };
         // Before the tree is touched.
         self.table.check_room()?;
-        let node = self.walks.open_at(&self.namespace, dir.location(), path, &how)?;
+        let mut node = self.walks.open_at(&self.namespace, dir.location(), path, &how)?;
+        node.limit_len(self.limits.file_bytes);
         let handle = if node.file_type().is_dir() { Handle::Dir(node) } else { Handle::File(node) };
         let fd = self.table.insert(Slot::new(handle, flags))?;
         Ok(abi::put_u32(memory, opened, fd)?)

@@ -9,9 +9,6 @@ use mountless::namespace::Descriptor;
 use super::abi::fdflags;
 use crate::host::Stdio;
 
-/// Descriptors open at once; beyond it is `EMFILE`.
-pub(super) const OPEN_MAX: usize = 1 << 16;
-
 /// What a number stands for.
 #[derive(Debug)]
 pub(super) enum Handle {
@@ -36,19 +33,30 @@ impl Slot {
 }
 
 /// Numbers to handles. A new one gets the lowest free number, which shells and libcs count on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
     slots: Vec<Option<Slot>>,
     /// Every free number below `slots.len()`, once.
     free: BinaryHeap<Reverse<u32>>,
+    /// Descriptors open at once; beyond it is `EMFILE`.
+    open_max: usize,
 }
 
 impl Table {
+    pub(super) const fn new(open_max: usize) -> Self {
+        Self { slots: Vec::new(), free: BinaryHeap::new(), open_max }
+    }
+
+    pub(super) const fn set_open_max(&mut self, open_max: usize) {
+        self.open_max = open_max;
+    }
+
     /// # Errors
     /// `EMFILE` if [`insert`](Self::insert) would refuse.
     #[inline]
     pub(super) fn check_room(&self) -> Result<(), Errno> {
-        if self.free.is_empty() && self.slots.len() >= OPEN_MAX { Err(Errno::TooManyFiles) } else { Ok(()) }
+        let open = self.slots.len().saturating_sub(self.free.len());
+        if open >= self.open_max { Err(Errno::TooManyFiles) } else { Ok(()) }
     }
 
     /// # Errors
@@ -154,7 +162,7 @@ mod tests {
 
     #[test]
     fn the_lowest_free_number_is_taken() {
-        let mut table = Table::default();
+        let mut table = Table::new(100);
         for fd in 0..6 {
             assert_eq!(table.insert(slot()), Ok(fd));
         }
@@ -173,8 +181,8 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded() {
-        let mut table = Table::default();
-        for _ in 0..OPEN_MAX {
+        let mut table = Table::new(100);
+        for _ in 0..100 {
             table.insert(slot()).unwrap();
         }
         assert_eq!(table.insert(slot()), Err(Errno::TooManyFiles));

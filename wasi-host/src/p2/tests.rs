@@ -1,5 +1,7 @@
 //! The calls over a memory filesystem, without an engine.
 
+mod alike;
+
 use std::sync::Arc;
 
 use bytes::Bytes;

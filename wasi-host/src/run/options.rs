@@ -10,7 +10,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 use super::clocks::Sleepers;
 use super::{Deterministic, RunError};
 use crate::files::Files;
-use crate::host::CtxHost;
+use crate::host::{CtxHost, Limits};
 use crate::p1::{Process, WasiP1};
 
 /// Standard input.
@@ -91,6 +91,8 @@ pub struct RunOptions {
     pub memory_max: Option<usize>,
     /// How many instructions the guest may execute, roughly; only with [`Runner::metered`](super::Runner::metered).
     pub fuel: Option<u64>,
+    /// Descriptors and sizes of files.
+    pub limits: Limits,
     /// Clocks and random bytes that repeat.
     pub deterministic: Option<Deterministic>,
     /// Standard input.
@@ -111,6 +113,7 @@ impl Default for RunOptions {
             timeout: None,
             memory_max: None,
             fuel: None,
+            limits: Limits::default(),
             deterministic: None,
             stdin: Stdin::default(),
             stdout: Output::default(),
@@ -129,6 +132,7 @@ impl core::fmt::Debug for RunOptions {
             .field("timeout", &self.timeout)
             .field("memory_max", &self.memory_max)
             .field("fuel", &self.fuel)
+            .field("limits", &self.limits)
             .field("deterministic", &self.deterministic)
             .finish_non_exhaustive()
     }
@@ -137,13 +141,14 @@ impl core::fmt::Debug for RunOptions {
 impl RunOptions {
     /// For a module.
     pub(super) fn into_wasi(self, namespace: &Namespace) -> Result<WasiP1, RunError> {
-        let deterministic = self.deterministic.clone();
+        let (deterministic, limits) = (self.deterministic.clone(), self.limits);
         let (ctx, preopens) = self.into_ctx();
         let mut host = CtxHost::new(ctx);
         if let Some(deterministic) = deterministic {
             host = host.with_sleeper(deterministic.sleeper());
         }
         let mut process = Process::new(namespace.clone(), Box::new(host));
+        process.set_limits(limits);
         for preopen in preopens {
             let dir = preopen.find(namespace)?;
             process.preopen(&preopen.name, &dir).map_err(|source| preopen.failed(source))?;
@@ -154,8 +159,10 @@ impl RunOptions {
     /// For a component.
     pub(super) fn into_files(self, namespace: &Namespace) -> Result<(WasiCtx, Files, Option<Sleepers>), RunError> {
         let sleepers = self.deterministic.as_ref().map(|deterministic| Sleepers::new(deterministic.virtual_clock()));
+        let limits = self.limits;
         let (ctx, preopens) = self.into_ctx();
         let mut files = Files::new(namespace.clone());
+        files.set_limits(limits);
         for preopen in preopens {
             let dir = preopen.find(namespace)?;
             files.preopen_at(&preopen.name, &dir).map_err(|source| preopen.failed(source))?;

@@ -66,8 +66,12 @@ fn javascript_tools(sources: &Path) -> Result<PathBuf> {
     for name in ["package.json", lock, "componentize.js"] {
         fs::copy(sources.join(name), making.join(name))?;
     }
-    run_quiet(Command::new("npm").args(["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&making))
-        .map_err(|error| format!("tools for JavaScript cannot be downloaded (node and npm are needed): {error}"))?;
+    run_quiet(
+        Command::new("npm")
+            .args(["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .current_dir(&making),
+    )
+    .map_err(|error| format!("tools for JavaScript cannot be downloaded (node and npm are needed): {error}"))?;
     if tools.exists() {
         fs::remove_dir_all(&tools)?;
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, clippy::expect_used, reason = "everything here serves tests")]
 
 pub mod archive;
+pub mod compare;
 pub mod component;
 pub mod python;
 pub mod reference;

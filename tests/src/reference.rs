@@ -69,12 +69,18 @@ pub fn compiled_dir() -> PathBuf {
     xtask::guests::dir().join("compiled")
 }
 
-fn start(wasm: &Path, mut wasi: WasiCtxBuilder) -> i32 {
+/// The engine of the reference, and of whoever drives a guest.
+#[must_use]
+pub fn engine() -> Engine {
     let mut cache = CacheConfig::new();
     cache.with_directory(compiled_dir());
     let mut config = Config::new();
     config.cache(Some(Cache::new(cache).unwrap())).wasm_component_model_async(true);
-    let engine = Engine::new(&config).unwrap();
+    Engine::new(&config).unwrap()
+}
+
+fn start(wasm: &Path, mut wasi: WasiCtxBuilder) -> i32 {
+    let engine = engine();
     if wasm.to_str().unwrap().ends_with(".component.wasm") {
         return start_component(&engine, wasm, wasi);
     }

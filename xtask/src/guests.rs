@@ -6,6 +6,7 @@
 mod components;
 mod debian;
 mod go;
+mod heavy;
 mod python;
 mod rust;
 mod sqlite;
@@ -18,6 +19,7 @@ use std::process::Command;
 
 pub use self::components::{javascript_component, python_component, wasi_interfaces};
 pub use self::go::{GO_TESTED, go_program, go_root, go_tests};
+pub use self::heavy::{gcc, ruby, yosys};
 pub use self::python::{PYTHON_HOME, UNPACK_PYTHON_LIBRARY, python, python_library, python_tests};
 use self::rust::{RUST_PACKAGES, has_debian_rust};
 pub use self::rust::{RUST_TARGET, has_rust_target, rust_program};
@@ -54,14 +56,26 @@ pub fn dir() -> PathBuf {
     std::path::absolute(&dir).unwrap_or(dir)
 }
 
-/// Installs what is missing and builds all guests.
+/// The guests that run on demand.
+pub const ON_DEMAND: &str = "GCC, Ruby and Yosys";
+
+/// Which guests are fetched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Which {
+    /// Those of the usual tests.
+    Usual,
+    /// Those on demand too.
+    All,
+}
+
+/// Installs what is missing and builds guests.
 ///
 /// # Errors
 /// A sentence that says what to install by hand.
-pub fn fetch() -> Result {
+pub fn fetch(which: Which) -> Result {
     install_missing()?;
     if has_rust_target().is_err() {
-        // It comes from Rust's own server, which is no package registry: one test does without, the others with Debian's.
+        // It comes from Rust's own server, which is no package registry: one test does without, others with Debian's.
         if let Err(error) = run_quiet(Command::new("rustup").args(["target", "add", RUST_TARGET])) {
             eprintln!("NOT INSTALLED: Rust's library for {RUST_TARGET}: {error}");
             if !has_debian_rust() {
@@ -69,36 +83,51 @@ pub fn fetch() -> Result {
             }
         }
     }
-    for source in fs::read_dir(sources())? {
-        let source = source?.path();
-        if source.extension().is_some_and(|extension| extension == "c") {
-            let name = source.file_stem().unwrap_or_default().to_string_lossy();
-            println!("{}", c_program(&name)?.display());
-        }
-    }
-    for name in CRASH_EXAMPLE {
-        println!("{}", crash_example(name)?.display());
-    }
-    println!("{}", preview3_module("files")?.display());
-    for name in ["bank", "shop"] {
-        println!("{}", sqlite_program(name)?.display());
-    }
-    println!("{}", python()?.display());
     match crate::linux::kernel() {
         Ok(kernel) => println!("{}\n{}", kernel.display(), crate::linux::init()?.display()),
         // The tests that boot it are told of, and skipped, where it cannot be had.
         Err(error) => eprintln!("NOT INSTALLED: {error}"),
     }
-    println!("{}", python_tests()?.display());
-    println!("{}", go_program("files")?.display());
-    println!("{}", rust_program("files")?.display());
-    println!("{}", zig_program("files")?.display());
-    println!("{}", python_component()?.display());
-    println!("{}", javascript_component()?.display());
-    for package in GO_TESTED {
-        println!("{}", go_tests(package)?.display());
+    let mut jobs: Vec<Job> = vec![in_c, in_go, in_other_languages];
+    if which == Which::All {
+        jobs.push(|| Ok(vec![gcc()?, ruby()?, yosys()?]));
     }
-    Ok(())
+    // Compilers and downloads leave each other room.
+    std::thread::scope(|scope| {
+        let running: Vec<_> = jobs.into_iter().map(|job| scope.spawn(job)).collect();
+        for job in running {
+            for made in job.join().map_err(|_| "a job panicked")?? {
+                println!("{}", made.display());
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Makes or downloads some guests.
+type Job = fn() -> Result<Vec<PathBuf>>;
+
+fn in_c() -> Result<Vec<PathBuf>> {
+    let mut made = Vec::new();
+    for source in fs::read_dir(sources())? {
+        let source = source?.path();
+        if source.extension().is_some_and(|extension| extension == "c") {
+            made.push(c_program(&source.file_stem().unwrap_or_default().to_string_lossy())?);
+        }
+    }
+    for name in CRASH_EXAMPLE {
+        made.push(crash_example(name)?);
+    }
+    made.extend([preview3_module("files")?, sqlite_program("bank")?, sqlite_program("shop")?, zig_program("files")?]);
+    Ok(made)
+}
+
+fn in_go() -> Result<Vec<PathBuf>> {
+    std::iter::once(go_program("files")).chain(GO_TESTED.map(go_tests)).collect()
+}
+
+fn in_other_languages() -> Result<Vec<PathBuf>> {
+    Ok(vec![python()?, python_tests()?, rust_program("files")?, python_component()?, javascript_component()?])
 }
 
 /// The programs of `examples/crash`.

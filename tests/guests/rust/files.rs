@@ -1,9 +1,10 @@
 //! Works on files as Rust's standard library does, and says what it sees: nothing of it depends on times, numbers of
 //! files or orders of listings.
 
-use std::ffi::{c_char, c_int, CString};
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::raw::{c_char, c_int};
 use std::path::{Path, PathBuf};
 
 extern "C" {

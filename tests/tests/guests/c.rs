@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mountless_tests::{archive, c_guest, component, put, put_files_tree};
 
-use crate::compare::{Both, Job, host_dir, namespace_of, run_ours};
+use mountless_tests::compare::{Both, Job, host_dir, namespace_of, run_ours};
 
 fn escape() -> Job<'static> {
     Job { arguments: &["escape", "/top"], preopens: &["/top"], ..Job::default() }

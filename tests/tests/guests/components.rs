@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mountless_tests::{put, put_files_tree};
 
-use crate::compare::{Both, Job};
+use mountless_tests::compare::{Both, Job};
 
 fn same(component: xtask::Result<std::path::PathBuf>, lines: usize) {
     let wasm = component.unwrap_or_else(|error| panic!("{error}"));

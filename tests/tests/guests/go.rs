@@ -5,8 +5,8 @@ use std::path::Path;
 
 use mountless_tests::{copy_tree, put, put_files_tree};
 
-use crate::compare::{Both, Job};
 use crate::suite::{Counts, Ended, Outcomes, Suite};
+use mountless_tests::compare::{Both, Job};
 
 #[test]
 fn go_program_with_files() {

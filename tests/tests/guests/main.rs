@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod c;
-mod compare;
 mod components;
 mod go;
 mod python;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use mountless_tests::{copy_tree, put, python};
 
-use crate::compare::{Both, Job};
 use crate::suite::{Ended, Outcomes, Suite};
+use mountless_tests::compare::{Both, Job};
 
 #[test]
 fn cpython_walks_imports_and_changes_its_library() {

@@ -2,7 +2,7 @@
 
 use mountless_tests::put_files_tree;
 
-use crate::compare::{Both, Job};
+use mountless_tests::compare::{Both, Job};
 
 #[test]
 fn rust_program_with_files() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mountless_tests::reference;
 
-use crate::compare::{Both, Job};
+use mountless_tests::compare::{Both, Job};
 
 fn shop() -> PathBuf {
     xtask::guests::sqlite_program("shop").unwrap_or_else(|error| panic!("{error}"))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::compare::{Both, Job};
+use mountless_tests::compare::{Both, Job};
 
 /// How tests ended, by name.
 pub(crate) type Outcomes = BTreeMap<String, Ended>;

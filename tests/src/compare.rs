@@ -5,31 +5,32 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use crate::archive;
+use crate::reference::{self, Ran};
 use mountless::attr::{Device, FileType};
 use mountless::format::cpio::{CpioWriter, NewEntry};
 use mountless::{Namespace, Stack};
-use mountless_tests::archive;
-use mountless_tests::reference::{self, Ran};
 use mountless_wasi::run::{Cache, Outcome, Output, Preopen, RunOptions, Runner};
 use tempfile::TempDir;
 use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 
 /// Kind and content by path. Times, owners and modes are not comparable: the image has them, WASI has not.
-pub(crate) type Tree = BTreeMap<Vec<u8>, (FileType, Vec<u8>)>;
+pub type Tree = BTreeMap<Vec<u8>, (FileType, Vec<u8>)>;
 
 /// A program, and what it is given.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Job<'a> {
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Job<'a> {
     /// Its arguments, its name first.
-    pub(crate) arguments: &'a [&'a str],
-    pub(crate) environment: &'a [(&'a str, &'a str)],
+    pub arguments: &'a [&'a str],
+    /// Its environment: names and values.
+    pub environment: &'a [(&'a str, &'a str)],
     /// The directories that it gets; `/` if none is named.
-    pub(crate) preopens: &'a [&'a str],
+    pub preopens: &'a [&'a str],
     /// Whether it gets `/dev` with the devices that every system has.
-    pub(crate) has_devices: bool,
+    pub has_devices: bool,
     /// Whether the tree is a directory of the image instead of the image: absolute links are refused then, as they are
     /// on a host directory.
-    pub(crate) is_below: bool,
+    pub is_below: bool,
 }
 
 /// The directory that holds the tree where it is not the image itself.
@@ -48,16 +49,31 @@ impl<'a> Job<'a> {
 }
 
 /// What the program did on both hosts.
-pub(crate) struct Both {
-    pub(crate) ours: Ran,
-    pub(crate) theirs: Ran,
+#[derive(Debug)]
+pub struct Both {
+    /// On our tree.
+    pub ours: Ran,
+    /// On a host directory.
+    pub theirs: Ran,
     our_tree: Tree,
     their_tree: Tree,
 }
 
 impl Both {
     /// Runs `wasm` on both, on the tree that `fill` makes.
-    pub(crate) fn of(wasm: &Path, job: Job<'_>, fill: impl FnOnce(&Path)) -> Self {
+    #[must_use]
+    pub fn of(wasm: &Path, job: Job<'_>, fill: impl FnOnce(&Path)) -> Self {
+        Self::by(job, fill, |namespace| run_ours(wasm, job, namespace), |host| run_theirs(wasm, job, host))
+    }
+
+    /// The same, for who knows how to run it.
+    #[must_use]
+    pub fn by(
+        job: Job<'_>,
+        fill: impl FnOnce(&Path),
+        run_ours: impl FnOnce(&Namespace) -> Ran,
+        run_theirs: impl FnOnce(&Path) -> Ran,
+    ) -> Self {
         let dir = host_dir();
         let host = dir.path().join(BELOW);
         fs::create_dir(&host).unwrap();
@@ -70,23 +86,12 @@ impl Both {
             namespace_of(&[archive::pack(image)])
         };
         assert_same_tree(&our_tree(&namespace, &our_top), &host_tree(&host), "before");
-
-        let ours = run_ours(wasm, job, &namespace);
-        let dirs: Vec<_> = job
-            .preopens()
-            .map(|name| match name {
-                // Nodes of our own would need root, and a file system that lets them be opened.
-                "/dev" => Path::new(name).to_owned(),
-                _ => host.join(name.trim_start_matches('/')),
-            })
-            .collect();
-        let preopens: Vec<_> = dirs.iter().map(AsRef::as_ref).zip(job.preopens()).collect();
-        let theirs = reference::run(wasm, job.arguments, job.environment, &preopens);
+        let (ours, theirs) = (run_ours(&namespace), run_theirs(&host));
         Self { ours, theirs, our_tree: our_tree(&namespace, &our_top), their_tree: host_tree(&host) }
     }
 
     /// What it said, how it ended and what it left behind were the same.
-    pub(crate) fn same(self) -> Ran {
+    pub fn same(self) -> Ran {
         assert_eq!(String::from_utf8_lossy(&self.ours.stdout), String::from_utf8_lossy(&self.theirs.stdout));
         assert_eq!(String::from_utf8_lossy(&self.ours.stderr), String::from_utf8_lossy(&self.theirs.stderr));
         assert_eq!(self.ours.code, self.theirs.code);
@@ -95,22 +100,24 @@ impl Both {
     }
 
     /// Whether it left something behind on ours.
-    pub(crate) fn has(&self, path: &str) -> bool {
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
         self.our_tree.contains_key(path.as_bytes())
     }
 
     /// A file that it left behind on ours.
-    pub(crate) fn content(&self, path: &str) -> &[u8] {
+    #[must_use]
+    pub fn content(&self, path: &str) -> &[u8] {
         &self.our_tree[path.as_bytes()].1
     }
 
     /// What it left behind was the same.
-    pub(crate) fn same_tree(&self) {
+    pub fn same_tree(&self) {
         assert_same_tree(&self.our_tree, &self.their_tree, "after");
     }
 
     /// What it left behind was the same but for the digits in the names of what is in `/tmp`, which are random.
-    pub(crate) fn same_tree_but_for_random_names(&self) {
+    pub fn same_tree_but_for_random_names(&self) {
         let masked = |tree: &Tree| {
             let named = |(path, node): (&Vec<u8>, &(FileType, Vec<u8>))| {
                 let is_random = |byte: &u8| path.starts_with(b"/tmp/") && byte.is_ascii_digit();
@@ -128,7 +135,8 @@ impl Both {
 }
 
 /// A directory in memory, where there is such a place.
-pub(crate) fn host_dir() -> TempDir {
+#[must_use]
+pub fn host_dir() -> TempDir {
     match Path::new("/dev/shm") {
         memory if memory.is_dir() => tempfile::tempdir_in(memory).unwrap(),
         _ => tempfile::tempdir().unwrap(),
@@ -136,7 +144,8 @@ pub(crate) fn host_dir() -> TempDir {
 }
 
 /// A namespace over images, the first one lowest, with memory for the changes.
-pub(crate) fn namespace_of(archives: &[Vec<u8>]) -> Namespace {
+#[must_use]
+pub fn namespace_of(archives: &[Vec<u8>]) -> Namespace {
     let images: Vec<_> = archives
         .iter()
         .map(|archive| {
@@ -166,7 +175,8 @@ fn devices(top: &str) -> Vec<u8> {
 }
 
 /// Runs `wasm` on our tree alone.
-pub(crate) fn run_ours(wasm: &Path, job: Job<'_>, namespace: &Namespace) -> Ran {
+#[must_use]
+pub fn run_ours(wasm: &Path, job: Job<'_>, namespace: &Namespace) -> Ran {
     // The reference's, whose engine is set up alike: every guest is compiled once.
     let runner = Runner::uninterruptible(&Cache::Dir(reference::compiled_dir())).unwrap();
     let program = runner.compile(&fs::read(wasm).unwrap()).unwrap();
@@ -184,6 +194,19 @@ pub(crate) fn run_ours(wasm: &Path, job: Job<'_>, namespace: &Namespace) -> Ran 
         other => panic!("{other:?}"),
     };
     Ran { code, stdout: stdout.contents().into(), stderr: stderr.contents().into() }
+}
+
+fn run_theirs(wasm: &Path, job: Job<'_>, host: &Path) -> Ran {
+    let dirs: Vec<_> = job
+        .preopens()
+        .map(|name| match name {
+            // Nodes of our own would need root, and a file system that lets them be opened.
+            "/dev" => Path::new(name).to_owned(),
+            _ => host.join(name.trim_start_matches('/')),
+        })
+        .collect();
+    let preopens: Vec<_> = dirs.iter().map(AsRef::as_ref).zip(job.preopens()).collect();
+    reference::run(wasm, job.arguments, job.environment, &preopens)
 }
 
 fn our_tree(namespace: &Namespace, top: &str) -> Tree {

@@ -8,6 +8,7 @@ mod edits;
 mod failure;
 mod image;
 mod json;
+mod oci;
 mod outcome;
 mod output;
 mod progress;

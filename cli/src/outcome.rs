@@ -12,6 +12,7 @@ use crate::commands::diff::{self, Show};
 use crate::commands::pack::How;
 use crate::failure::{EXIT_FAILED, Failure, Result};
 use crate::image::unreadable;
+use crate::oci::Content;
 use crate::output;
 use crate::stack::Trees;
 
@@ -19,7 +20,8 @@ use crate::stack::Trees;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct OutcomeArgs {
     /// Writes the whole tree as it is when the program has ended into an image, in the format that the name ends with,
-    /// for example out.cpio.zst; without volumes, and not if the program trapped or its time was up
+    /// for example out.cpio.zst; as oci:DIR#TAG into a container image, with the changes as a layer above those of the
+    /// image; without volumes, and not if the program trapped or its time was up
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
 
@@ -32,7 +34,11 @@ impl OutcomeArgs {
     /// Looks whether all of it will be possible, before anything runs for nothing.
     pub(crate) fn prepare(&self, trees: &Trees) -> Result<()> {
         if let Some(path) = &self.save {
-            How::default().target(path, None)?;
+            if How::default().oci(path).is_some() {
+                images(trees)?;
+            } else {
+                How::default().target(path, None)?;
+            }
         }
         if self.diff {
             images(trees)?;
@@ -46,7 +52,16 @@ impl OutcomeArgs {
             tell_changes(trees)?;
         }
         if let (Some(path), true) = (&self.save, exited) {
-            How::default().write(&trees.after, path, None, None, None)?;
+            let how = How::default();
+            match how.oci(path) {
+                None => how.write(&trees.after, path, None, None, None)?,
+                Some(image) => {
+                    let before = images(trees)?;
+                    let options = DiffOptions { times: true, xattrs: true, ..DiffOptions::VIEW };
+                    let changes = Content::Changes(trees.base.as_ref(), before, &trees.after, options);
+                    how.write_oci(&image, &changes, path, None)?
+                }
+            };
         }
         Ok(())
     }

@@ -42,6 +42,8 @@ pub(crate) struct Trees {
     /// Missing if the only image is the one that is changed.
     pub(crate) before: Option<Arc<dyn FileSystem>>,
     pub(crate) after: Arc<dyn FileSystem>,
+    /// The image, if it is only one.
+    pub(crate) base: Option<ImageRef>,
 }
 
 impl StackArgs {
@@ -82,10 +84,12 @@ impl StackArgs {
         // Without anything below there is nothing to merge, and changes need no marks for what they hide.
         if self.images.is_empty() {
             let before = self.upper.is_none().then(|| Arc::new(MemOptions::new().build()) as Arc<dyn FileSystem>);
-            return Ok(Trees { before, after: upper });
+            return Ok(Trees { before, after: upper, base: None });
         }
-        let merged =
-            stack.read_only().and_then(|before| Ok(Trees { before: Some(before), after: stack.with_upper(upper)? }));
+        let merged = stack.read_only().and_then(|before| {
+            let base = if let [only] = &*self.images { Some(ImageRef::parse(only)) } else { None };
+            Ok(Trees { before: Some(before), after: stack.with_upper(upper)?, base })
+        });
         merged.map_err(|error| unreadable(&error))
     }
 

@@ -10,13 +10,15 @@ use std::sync::Arc;
 use mountless::error::Error;
 use mountless::fs::FileSystem;
 use mountless::name::escape;
+use mountless::open::ImageRef;
 use mountless::transfer::diff::{Change, DiffOptions, Differences, Side, diff_with, xattrs_differ};
 use mountless::transfer::{PackOptions, PackTarget, Progress, find_moves, write_layer_file};
 
-use crate::commands::pack::tell;
+use crate::commands::pack::{How, tell};
 use crate::failure::{EXIT_FAILED, Failure, Result};
 use crate::image::{OpenArgs, open_image, patiently, unreadable};
 use crate::json::Object;
+use crate::oci::{Content, OciOutput};
 use crate::output::{self, Styled};
 
 /// Tells in what two images differ: what was added, removed, moved or changed
@@ -50,7 +52,8 @@ pub(crate) struct Args {
     #[arg(long)]
     no_moves: bool,
 
-    /// Writes what makes B out of A as a layer of a container image, with whiteouts, and prints nothing
+    /// Writes what makes B out of A as a layer of a container image, with whiteouts, and prints nothing; as oci:DIR#TAG
+    /// into a container image above the layers of A
     #[arg(long, value_name = "OUT.tar", conflicts_with = "json")]
     layer: Option<PathBuf>,
 
@@ -67,6 +70,16 @@ pub(crate) fn run(args: &Args) -> Result {
     let after = open_image(&args.after, args.open)?.fs;
     let options = DiffOptions { times: !args.no_times, ..DiffOptions::IMAGES };
     let options = options.for_trees(&*before, &*after);
+    if let Some(image) = args.layer.as_deref().and_then(|layer| OciOutput::parse(layer, false)) {
+        let base = ImageRef::parse(&args.before);
+        let output = args.layer.as_deref().unwrap_or(Path::new(""));
+        return How::default().write_oci(
+            &image,
+            &Content::Changes(Some(&base), &before, &after, options),
+            output,
+            None,
+        );
+    }
     if let Some(layer) = &args.layer {
         return write_layer(&before, &after, options, layer);
     }

@@ -20,6 +20,7 @@ use mountless::transfer::{Lost, PackFormat, PackOptions, PackReport, PackTarget,
 use crate::failure::{EXIT_FAILED, EXIT_UNREADABLE, Failure, Result};
 use crate::image::{OpenArgs, patiently, unreadable};
 use crate::json::Object;
+use crate::oci::{Content, OciOutput};
 use crate::{output, progress};
 
 /// Packs a directory, an image or a stack of images into an image
@@ -42,6 +43,7 @@ Examples:
   mountless pack rootfs -o initrd.cpio.zst
   mountless pack --reproducible rootfs -o layer.tar.gz
   mountless pack base.cpio.gz changes.tar -o merged.cpio.xz
+  mountless pack --format oci rootfs -o layout#v1
   mountless pack --format tfs --size 64M rootfs -o volume.img
   mountless pack --manifest app.manifest --kernel kernel.img --boot boot.img -o disk.img
   mountless pack rootfs -o - --format cpio | ssh host 'cat >/boot/initrd.img'")]
@@ -104,6 +106,9 @@ enum FormatName {
     Cpio,
     /// pax, with extended attributes and fractions of times
     Tar,
+    /// A container image: an OCI layout in the directory that is the output, called `latest`, or as `DIR#TAG` says; in a
+    /// tar archive where the name ends so
+    Oci,
     /// The file system of Nanos, or a disk with it; never told by a name
     Tfs,
 }
@@ -138,7 +143,9 @@ pub(crate) fn run(args: &Args) -> Result {
         Ok((stack.read_only()?, report))
     });
     let (fs, report) = opened.map_err(|error| unreadable(&error))?;
-    let leave_out = if args.output == Path::new("-") { None } else { inside(&args.sources, &args.output) };
+    let image = args.how.oci(&args.output);
+    let place = image.as_ref().map_or(&*args.output, OciOutput::path);
+    let leave_out = if place == Path::new("-") { None } else { inside(&args.sources, place) };
     args.how.write(&fs, &args.output, None, report.as_ref(), leave_out)
 }
 
@@ -166,7 +173,7 @@ impl How {
             Some(FormatName::Cpio) => Some(PackFormat::Cpio),
             Some(FormatName::Tar) => Some(PackFormat::Tar),
             // Written in another way.
-            Some(FormatName::Tfs) | None => told_format.or(like),
+            Some(FormatName::Tfs | FormatName::Oci) | None => told_format.or(like),
         };
         let Some(format) = format else {
             let message = format!("cannot write: {}: its name does not tell the format", output.display());
@@ -210,6 +217,9 @@ impl How {
         if self.is_tfs()? {
             return self.write_tfs(fs, output, like_tfs);
         }
+        if let Some(image) = self.oci(output) {
+            return self.write_oci(&image, &Content::Tree(fs), output, leave_out);
+        }
         let target = self.target(output, like)?;
         let options = self.options(leave_out)?;
         let progress = Progress::new();
@@ -235,7 +245,48 @@ impl How {
         };
         if self.json {
             let mut out = output::stdout();
-            write_json(&mut out, &shown, target, &report)?;
+            write_json(&mut out, &shown, target.format.word(), target.compress.map(|how| how.compression), &report)?;
+            out.flush()?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The container image that `output` is to be, if it is.
+    pub(crate) fn oci(&self, output: &Path) -> Option<OciOutput> {
+        OciOutput::parse(output, self.format == Some(FormatName::Oci))
+    }
+
+    /// Writes a container image and tells about it.
+    pub(crate) fn write_oci(
+        &self,
+        image: &OciOutput,
+        content: &Content<'_>,
+        output: &Path,
+        leave_out: Option<Box<[u8]>>,
+    ) -> Result {
+        let shown = output.display().to_string();
+        let compression = match self.compress {
+            None | Some(CompressName::Gzip) => Some(Compression::Gzip),
+            Some(CompressName::Zstd) => Some(Compression::Zstd),
+            Some(CompressName::None) => None,
+            Some(_) => {
+                let failure = Failure::new(EXIT_UNREADABLE, format!("cannot write: {shown}: no such layers exist"));
+                return Err(failure.next("--compress takes gzip, zstd or none for container images"));
+            }
+        };
+        if self.strict {
+            let failure = Failure::new(EXIT_UNREADABLE, format!("cannot write: {shown}: --strict is for archives"));
+            return Err(failure.next("what is lost is told on standard error"));
+        }
+        let (options, progress) = (self.options(leave_out)?, Progress::new());
+        let written = progress::watch("packing", &shown, &progress, || {
+            image.write(content, (compression, self.level), &options, &progress)
+        });
+        let report = written.map_err(|error| failed(&shown, &error))?;
+        tell(&report.lost, report.lost_count);
+        if self.json {
+            let mut out = output::stdout();
+            write_json(&mut out, &shown, "oci", compression, &report)?;
             out.flush()?;
         }
         Ok(ExitCode::SUCCESS)
@@ -318,12 +369,18 @@ fn tell_each<'a>(lost: impl Iterator<Item = (&'a [u8], String)>, count: u64) {
     }
 }
 
-fn write_json(out: &mut impl Write, name: &str, target: PackTarget, report: &PackReport) -> io::Result<()> {
+fn write_json(
+    out: &mut impl Write,
+    name: &str,
+    format: &str,
+    compression: Option<Compression>,
+    report: &PackReport,
+) -> io::Result<()> {
     let mut object = Object::begin(out)?;
     object.text("image", name)?;
-    object.text("format", target.format.word())?;
-    if let Some(compress) = target.compress {
-        object.text("compression", compress.compression.name())?;
+    object.text("format", format)?;
+    if let Some(compression) = compression {
+        object.text("compression", compression.name())?;
     }
     object.number("entries", report.entries)?;
     object.number("content_bytes", report.content_len)?;

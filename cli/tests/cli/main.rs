@@ -13,6 +13,7 @@ mod extract;
 mod inject;
 mod inspect;
 mod mounts;
+mod oci;
 mod pack;
 mod remember;
 mod run;

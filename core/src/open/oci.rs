@@ -9,7 +9,12 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{Format, ImageFacts, LayerFacts, OpenOptions, OpenedImage, Remember, archive_options, from_io, source_of};
+use bytes::Bytes;
+
+use super::{
+    Format, ImageFacts, ImageRef, LayerFacts, Location, OpenOptions, OpenedImage, Remember, archive_options, from_io,
+    source_of,
+};
 use crate::backend::archive::ArchiveFs;
 use crate::checked::to_u64;
 use crate::compose::Overlay;
@@ -57,6 +62,29 @@ pub(super) fn open_dir(path: &Path, select: Option<&OsStr>, options: &OpenOption
         _ => store.choose(&select, 0, &store.json::<Document>("index.json", None)?)?,
     };
     merge(&store, &image, &select, Format::Oci, 0, options)
+}
+
+/// The configuration and the layers of the image that a reference means, as they are stored, the lowest layer first;
+/// `None` if it is no layout in a directory, or not all of an image.
+///
+/// # Errors
+/// As [`open`](super::open()).
+pub fn stored_layers(reference: &ImageRef) -> Result<Option<(Bytes, Vec<Arc<dyn Source>>)>> {
+    let Location::Path(path) = &reference.location else { return Ok(None) };
+    let select = Select::parse(reference.select.as_deref())?;
+    let is_other = reference.format.is_some_and(|format| format != Format::Oci);
+    if is_other || !path.is_dir() || !is_layout(path) || is_skopeo_dir(path) || select.layer.is_some() {
+        return Ok(None);
+    }
+    let store = Store::Dir(path.clone());
+    let image = store.choose(&select, 0, &store.json::<Document>("index.json", None)?)?;
+    let config = store.file(&image.config)?;
+    let config = config.bytes_at(0..config.len().min(OCI_JSON_MAX))?;
+    if image.layers.iter().any(|layer| layer.diff_id.is_none()) {
+        return Ok(None);
+    }
+    let layers = image.layers.iter().map(|layer| store.file(&layer.path)).collect::<Result<_>>()?;
+    Ok(Some((config, layers)))
 }
 
 /// Opens an image in an archive.
@@ -115,6 +143,8 @@ impl Select {
 /// An image, found: its layers and what they must be.
 struct Image {
     layers: Vec<Layer>,
+    /// Path of the configuration.
+    config: String,
 }
 
 struct Layer {
@@ -204,17 +234,17 @@ impl Store {
         let diff_ids = self.json::<Config>(&self.path_of(&config.digest), Some(config))?.rootfs.diff_ids;
         let layer =
             |blob: &Descriptor| Layer { path: self.path_of(&blob.digest), blob: Some(blob.clone()), diff_id: None };
-        with_diff_ids(layers.iter().map(layer).collect(), diff_ids)
+        with_diff_ids(layers.iter().map(layer).collect(), diff_ids, self.path_of(&config.digest))
     }
 
     fn saved_image(&self, image: &SavedImage) -> Result<Image> {
         let diff_ids = self.json::<Config>(&image.config, None)?.rootfs.diff_ids;
         let layer = |path: &String| Layer { path: path.clone(), blob: None, diff_id: None };
-        with_diff_ids(image.layers.iter().map(layer).collect(), diff_ids)
+        with_diff_ids(image.layers.iter().map(layer).collect(), diff_ids, image.config.clone())
     }
 }
 
-fn with_diff_ids(mut layers: Vec<Layer>, diff_ids: Vec<Digest>) -> Result<Image> {
+fn with_diff_ids(mut layers: Vec<Layer>, diff_ids: Vec<Digest>, config: String) -> Result<Image> {
     // Other things than images, which have no such list, use the same manifests.
     if !diff_ids.is_empty() && diff_ids.len() != layers.len() {
         let counts = OciCorrupt::LayerCount { diff_ids: diff_ids.len(), layers: layers.len() };
@@ -223,7 +253,7 @@ fn with_diff_ids(mut layers: Vec<Layer>, diff_ids: Vec<Digest>) -> Result<Image>
     for (layer, diff_id) in layers.iter_mut().zip(diff_ids) {
         layer.diff_id = Some(diff_id);
     }
-    Ok(Image { layers })
+    Ok(Image { layers, config })
 }
 
 /// The manifest of an index that is asked for, or the only one there can be.

@@ -8,6 +8,8 @@ mod extract;
 mod file;
 mod layer;
 mod mtree;
+#[cfg(feature = "oci")]
+mod oci;
 mod pack;
 mod progress;
 
@@ -18,5 +20,7 @@ pub use self::extract::{ExtractOptions, extract, own_ids};
 pub use self::file::{PackTarget, pack_beside, pack_file, pack_stream, pack_to_vec};
 pub use self::layer::{find_moves, write_layer, write_layer_file};
 pub use self::mtree::{Deviation, DeviationKind, Mtree, MtreeInvalid, MtreeOptions, write_mtree};
+#[cfg(feature = "oci")]
+pub use self::oci::{OciBase, OciOptions, OciWriter};
 pub use self::pack::{Loss, Lost, PackFormat, PackOptions, PackReport, pack};
 pub use self::progress::Progress;

@@ -104,7 +104,7 @@ pub fn copy_into(
     options: &CopyOptions,
     progress: &Progress,
 ) -> Result<CopyReport> {
-    progress.expect(content_below(from)?);
+    expect(progress, from)?;
     let mut copying = Copying::new(options, progress);
     let attr = from.fs().attr(from.node())?;
     copying.begin(from, to, attr)?;
@@ -123,7 +123,7 @@ pub(super) fn copy_into_by_many(
     progress: &Progress,
     workers: usize,
 ) -> Result<CopyReport> {
-    progress.expect(content_below(from)?);
+    expect(progress, from)?;
     let attr = from.fs().attr(from.node())?;
     let has_failed = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -194,7 +194,7 @@ pub fn copy_as(
     if Arc::ptr_eq(from.fs(), to.fs()) && has_below(from, to.node())? {
         return Err(Errno::Invalid.into());
     }
-    progress.expect(content_below(from)?);
+    expect(progress, from)?;
     let mut copying = Copying::new(options, progress);
     let path = name.as_bytes().to_vec();
     copying.todo.push(Step::Make { name_at: 0, path, from: Arc::clone(from), to: Arc::clone(to) });
@@ -207,6 +207,14 @@ enum Step {
     Make { path: Vec<u8>, name_at: usize, from: Arc<NodeRef>, to: Arc<NodeRef> },
     /// Gives a directory its attributes: everything below it is there.
     Leave { path: Vec<u8>, from: Arc<NodeRef>, to: Arc<NodeRef>, attr: Attr },
+}
+
+impl Step {
+    fn path(&self) -> &[u8] {
+        match self {
+            Self::Make { path, .. } | Self::Leave { path, .. } => path,
+        }
+    }
 }
 
 /// Who copies content while the tree is walked.
@@ -312,11 +320,8 @@ impl<'a> Copying<'a> {
             self.todo.push(Step::Make { path, name_at, from, to: Arc::clone(to) });
             Ok(())
         })?;
-        let key = |step: &Step| match step {
-            Step::Make { path, .. } | Step::Leave { path, .. } => path.clone(),
-        };
         if let Some(new) = self.todo.get_mut(start..) {
-            new.sort_by_cached_key(|step| core::cmp::Reverse(key(step)));
+            new.sort_unstable_by(|one, other| other.path().cmp(one.path()));
         }
         Ok(())
     }
@@ -551,6 +556,13 @@ fn has_below(top: &NodeRef, dir: NodeId) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+fn expect(progress: &Progress, from: &NodeRef) -> Result<()> {
+    if progress.wants_total() {
+        progress.expect(content_below(from)?);
+    }
+    Ok(())
 }
 
 /// Bytes of content below a node: what a [`Progress`] can count up to.

@@ -215,6 +215,12 @@ impl Step {
             Self::Make { path, .. } | Self::Leave { path, .. } => path,
         }
     }
+
+    const fn to(&self) -> &Arc<NodeRef> {
+        match self {
+            Self::Make { to, .. } | Self::Leave { to, .. } => to,
+        }
+    }
 }
 
 /// Who copies content while the tree is walked.
@@ -227,16 +233,19 @@ struct Crew<'a> {
     left: Vec<Step>,
 }
 
-/// Files that go to a worker at once: enough that no two often work in the same directory.
-const BATCH_FILES: usize = 512;
+/// Files that go to a worker at once: those of one directory, in which two would only wait for each other, unless they
+/// are many or few.
+const BATCH_FILES: usize = 4096;
+const BATCH_FILES_MIN: usize = 64;
 
 impl Crew<'_> {
     fn take(&mut self, step: Step) -> Result<()> {
-        self.batch.push(step);
-        if self.batch.len() < BATCH_FILES {
-            return Ok(());
+        let is_elsewhere = self.batch.last().is_some_and(|last| !Arc::ptr_eq(last.to(), step.to()));
+        if self.batch.len() >= if is_elsewhere { BATCH_FILES_MIN } else { BATCH_FILES } {
+            self.sender.send(core::mem::take(&mut self.batch)).map_err(|_| Errno::Io)?;
         }
-        self.sender.send(core::mem::take(&mut self.batch)).map_err(|_| Errno::Io.into())
+        self.batch.push(step);
+        Ok(())
     }
 }
 

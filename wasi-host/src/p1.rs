@@ -83,6 +83,9 @@ impl Process {
     /// wasi-libc finds the directory for a path by the longest name, and the last one of equals; it takes `/` and `.`
     /// for equals.
     ///
+    /// The guest reaches what is below the directory and nothing else, and can change nothing if it is
+    /// [read-only](Location::read_only).
+    ///
     /// # Errors
     /// `ENOTDIR`, `EMFILE`.
     pub fn preopen(&mut self, name: &str, dir: &Location) -> Result<u32> {

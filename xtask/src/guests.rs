@@ -3,16 +3,26 @@
 //! They are kept under `target/guests` (or `MOUNTLESS_GUESTS`) and never committed. Several processes may ask at once:
 //! everything is made under a name of its own and renamed into place.
 
+mod components;
+mod debian;
 mod go;
 mod python;
+mod rust;
+mod sqlite;
 mod wheel;
+mod zig;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub use self::components::{javascript_component, python_component, wasi_interfaces};
 pub use self::go::{GO_TESTED, go_program, go_root, go_tests};
-pub use self::python::{PYTHON_HOME, UNPACK_PYTHON_LIBRARY, python, python_library};
+pub use self::python::{PYTHON_HOME, UNPACK_PYTHON_LIBRARY, python, python_library, python_tests};
+use self::rust::{RUST_PACKAGES, has_debian_rust};
+pub use self::rust::{RUST_TARGET, has_rust_target, rust_program};
+pub use self::sqlite::sqlite_program;
+pub use self::zig::zig_program;
 use crate::install::{self, has_program};
 use crate::{Result, run_quiet};
 
@@ -51,9 +61,12 @@ pub fn dir() -> PathBuf {
 pub fn fetch() -> Result {
     install_missing()?;
     if has_rust_target().is_err() {
-        // It comes from Rust's own server, which is no package registry: one test does without.
+        // It comes from Rust's own server, which is no package registry: one test does without, the others with Debian's.
         if let Err(error) = run_quiet(Command::new("rustup").args(["target", "add", RUST_TARGET])) {
             eprintln!("NOT INSTALLED: Rust's library for {RUST_TARGET}: {error}");
+            if !has_debian_rust() {
+                install::packages(&RUST_PACKAGES)?;
+            }
         }
     }
     for source in fs::read_dir(sources())? {
@@ -67,34 +80,25 @@ pub fn fetch() -> Result {
         println!("{}", crash_example(name)?.display());
     }
     println!("{}", preview3_module("files")?.display());
-    println!("{}", sqlite_bank()?.display());
+    for name in ["bank", "shop"] {
+        println!("{}", sqlite_program(name)?.display());
+    }
     println!("{}", python()?.display());
     match crate::linux::kernel() {
         Ok(kernel) => println!("{}\n{}", kernel.display(), crate::linux::init()?.display()),
         // The tests that boot it are told of, and skipped, where it cannot be had.
         Err(error) => eprintln!("NOT INSTALLED: {error}"),
     }
+    println!("{}", python_tests()?.display());
     println!("{}", go_program("files")?.display());
+    println!("{}", rust_program("files")?.display());
+    println!("{}", zig_program("files")?.display());
+    println!("{}", python_component()?.display());
+    println!("{}", javascript_component()?.display());
     for package in GO_TESTED {
         println!("{}", go_tests(package)?.display());
     }
     Ok(())
-}
-
-/// What Rust's programs are compiled for.
-pub const RUST_TARGET: &str = "wasm32-wasip1";
-
-/// Whether Rust's compiler has a library for WASI.
-///
-/// # Errors
-/// A sentence that says how to get it.
-pub fn has_rust_target() -> Result {
-    let output = Command::new("rustc").args(["--print", "target-libdir", "--target", RUST_TARGET]).output()?;
-    let dir = String::from_utf8_lossy(&output.stdout);
-    match Path::new(dir.trim()).is_dir() && !dir.trim().is_empty() {
-        true => Ok(()),
-        false => Err(format!("run `cargo xtask guests`, or `rustup target add {RUST_TARGET}`").into()),
-    }
 }
 
 /// The programs of `examples/crash`.
@@ -146,55 +150,6 @@ pub fn crash_example(name: &str) -> Result<PathBuf> {
     })
 }
 
-/// Where SQLite's sources are published in one file.
-const SQLITE_CRATE: (&str, &str) = ("libsqlite3-sys", "0.39.1");
-
-/// `tests/guests/sqlite/bank.c` with SQLite.
-///
-/// # Errors
-/// As [`c_program`], and if SQLite's sources cannot be downloaded.
-pub fn sqlite_bank() -> Result<PathBuf> {
-    let source = sources().join("sqlite/bank.c");
-    compiled("sqlite-bank", &source, |compile| {
-        let sqlite = sqlite_source()?;
-        let mut include = std::ffi::OsString::from("-I");
-        include.push(&sqlite);
-        compile.arg(include).args([
-            "-D_WASI_EMULATED_GETPID",
-            "-D_WASI_EMULATED_MMAN",
-            "-DSQLITE_THREADSAFE=0",
-            "-DSQLITE_OMIT_LOAD_EXTENSION",
-            "-DSQLITE_TEMP_STORE=3",
-            "-Wno-everything",
-        ]);
-        compile.arg(&source).arg(sqlite.join("sqlite3.c"));
-        compile.args(["-lwasi-emulated-getpid", "-lwasi-emulated-mman"]);
-        Ok(())
-    })
-}
-
-/// SQLite's sources, where cargo unpacks the crate that carries them.
-fn sqlite_source() -> Result<PathBuf> {
-    let (name, version) = SQLITE_CRATE;
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
-    let registries = home.ok_or("there is no home directory to look for cargo's downloads in")?.join("registry/src");
-    let find = || {
-        let mut dirs = fs::read_dir(&registries).ok()?.filter_map(std::result::Result::ok);
-        dirs.find_map(|registry| {
-            let dir = registry.path().join(format!("{name}-{version}/sqlite3"));
-            dir.join("sqlite3.c").exists().then_some(dir)
-        })
-    };
-    if let Some(dir) = find() {
-        return Ok(dir);
-    }
-    // It downloads what it tells about.
-    run_quiet(crate::cargo().args(["info", "--quiet", &format!("{name}@{version}")]))
-        .map_err(|error| format!("SQLite's sources cannot be downloaded: {error}"))?;
-    find().ok_or_else(|| format!("{name} {version} is not in {}", registries.display()).into())
-}
-
 /// The module that `arguments` make the compiler make, if it is older than its source.
 fn compiled(name: &str, source: &Path, arguments: impl FnOnce(&mut Command) -> Result) -> Result<PathBuf> {
     let wasm = dir().join(name).with_extension("wasm");
@@ -222,6 +177,15 @@ fn compiled(name: &str, source: &Path, arguments: impl FnOnce(&mut Command) -> R
 /// A name beside `made`, for this process only.
 pub(crate) fn making(made: &Path) -> PathBuf {
     made.with_extension(format!("{}.tmp", std::process::id()))
+}
+
+/// Puts a directory where it belongs, unless another process was faster, with the same result.
+fn rename_made(making: &Path, made: PathBuf) -> Result<PathBuf> {
+    match fs::rename(making, &made) {
+        Err(_) if made.exists() => fs::remove_dir_all(making)?,
+        renamed => renamed.map_err(|error| format!("{}: {error}", made.display()))?,
+    }
+    Ok(made)
 }
 
 pub(crate) fn is_newer(made: &Path, source: &Path) -> bool {
@@ -252,6 +216,12 @@ fn install_missing() -> Result {
     }
     if !has_pip() {
         packages.extend(["python3", "python3-pip"]);
+    }
+    if !has_program("node") {
+        packages.push("nodejs");
+    }
+    if !has_program("npm") {
+        packages.push("npm");
     }
     install::packages(&packages)
 }

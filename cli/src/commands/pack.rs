@@ -76,8 +76,8 @@ pub(crate) struct How {
     #[arg(long, value_name = "N")]
     level: Option<u32>,
 
-    /// The same bytes from the same files, on any machine: everything belongs to root, and no time is later than
-    /// SOURCE_DATE_EPOCH, or 1970 if that is not set
+    /// The same bytes from the same files, on any machine: everything belongs to root, no time is later than
+    /// SOURCE_DATE_EPOCH, or 1970 if that is not set, and holes of files are written as zeros
     #[arg(long)]
     reproducible: bool,
 
@@ -195,7 +195,7 @@ impl How {
     fn options(&self, leave_out: Option<Box<[u8]>>) -> Result<PackOptions> {
         let epoch = source_date_epoch()?.or(self.reproducible.then_some(0));
         let owner = self.owner.or(self.reproducible.then_some((0, 0)));
-        Ok(PackOptions { latest_mtime: epoch, owner, leave_out, as_layer: false })
+        Ok(PackOptions { latest_mtime: epoch, owner, leave_out, as_layer: false, holes: !self.reproducible })
     }
 
     /// Writes the tree of `fs` to `output` and tells about it. What a TFS has besides a tree stands in `like_tfs`.

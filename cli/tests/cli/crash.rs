@@ -46,7 +46,7 @@ struct Bank {
 impl Bank {
     fn new() -> Self {
         let sandbox = Sandbox::new();
-        let wasm = xtask::guests::sqlite_bank().unwrap_or_else(|error| panic!("{error}"));
+        let wasm = xtask::guests::sqlite_program("bank").unwrap_or_else(|error| panic!("{error}"));
         copy(&sandbox, "bank/bank.wasm", &wasm);
         Self { sandbox }
     }

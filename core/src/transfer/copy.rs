@@ -21,7 +21,8 @@ use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::fs::{Entry, Extent, FileSystemExt, NewKind, NewNode, NodeId, NodeRef, XattrMode};
 use crate::limits::{READ_SHARED_MAX, SKIPPED_KEPT_MAX};
-use crate::name::{Name, escape};
+use crate::name::Name;
+use crate::path::{TreePath, shorten};
 
 /// Whom copies belong to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,7 +79,7 @@ impl CopyReport {
 
 /// An error, and the path at which it happened.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {error}", escape(.path))]
+#[error("{}: {error}", shorten(.path))]
 pub struct AtPath {
     path: Vec<u8>,
     #[source]
@@ -196,21 +197,21 @@ pub fn copy_as(
     }
     expect(progress, from)?;
     let mut copying = Copying::new(options, progress);
-    let path = name.as_bytes().to_vec();
-    copying.todo.push(Step::Make { name_at: 0, path, from: Arc::clone(from), to: Arc::clone(to) });
+    let path = Arc::new(TreePath::below(&Arc::new(TreePath::top()), name.as_bytes())?);
+    copying.todo.push(Step::Make { path, from: Arc::clone(from), to: Arc::clone(to) });
     copying.run()?;
     Ok(copying.report)
 }
 
 enum Step {
     /// Makes `from` below `to`; its name is the end of the path.
-    Make { path: Vec<u8>, name_at: usize, from: Arc<NodeRef>, to: Arc<NodeRef> },
+    Make { path: Arc<TreePath>, from: Arc<NodeRef>, to: Arc<NodeRef> },
     /// Gives a directory its attributes: everything below it is there.
-    Leave { path: Vec<u8>, from: Arc<NodeRef>, to: Arc<NodeRef>, attr: Attr },
+    Leave { path: Arc<TreePath>, from: Arc<NodeRef>, to: Arc<NodeRef>, attr: Attr },
 }
 
 impl Step {
-    fn path(&self) -> &[u8] {
+    const fn path(&self) -> &Arc<TreePath> {
         match self {
             Self::Make { path, .. } | Self::Leave { path, .. } => path,
         }
@@ -268,8 +269,9 @@ impl<'a> Copying<'a> {
 
     /// Notes everything in `from`, which becomes `to`.
     fn begin(&mut self, from: &Arc<NodeRef>, to: &Arc<NodeRef>, attr: Attr) -> Result<()> {
-        self.todo.push(Step::Leave { path: b".".to_vec(), from: Arc::clone(from), to: Arc::clone(to), attr });
-        self.list(b".", from, to)
+        let top = Arc::new(TreePath::top());
+        self.todo.push(Step::Leave { path: Arc::clone(&top), from: Arc::clone(from), to: Arc::clone(to), attr });
+        self.list(&top, from, to)
     }
 
     fn lose(&mut self, path: &[u8], what: Loss) {
@@ -283,11 +285,12 @@ impl<'a> Copying<'a> {
         while let Some(step) = self.todo.pop() {
             let Some(step) = self.hand_over(step)? else { continue };
             match step {
-                Step::Make { path, name_at, from, to } => {
-                    let name = path.get(name_at..).unwrap_or_default();
-                    self.make(&path, Name::proven(name), from, &to).map_err(|error| at(&path, error))?;
+                Step::Make { path, from, to } => {
+                    let shown = path.to_vec();
+                    self.make(&path, &shown, from, &to).map_err(|error| at(&shown, error))?;
                 }
                 Step::Leave { path, from, to, attr } => {
+                    let path = if path.is_top() { b".".to_vec() } else { path.to_vec() };
                     self.leave(&path, &from, &to, &attr).map_err(|error| at(&path, error))?;
                 }
             }
@@ -307,7 +310,7 @@ impl<'a> Copying<'a> {
             Step::Leave { .. } => crew.left.push(step),
             Step::Make { path, from, .. } if from.file_type() == FileType::File => {
                 // Links are made after what they link to.
-                if from.fs().attr(from.node()).map_err(|error| at(path, error))?.nlink > 1 {
+                if from.fs().attr(from.node()).map_err(|error| at(&path.to_vec(), error))?.nlink > 1 {
                     return Ok(Some(step));
                 }
                 crew.take(step)?;
@@ -318,24 +321,23 @@ impl<'a> Copying<'a> {
     }
 
     /// Notes what is in a directory, the last name first.
-    fn list(&mut self, path: &[u8], from: &NodeRef, to: &Arc<NodeRef>) -> Result<()> {
+    fn list(&mut self, dir: &Arc<TreePath>, from: &NodeRef, to: &Arc<NodeRef>) -> Result<()> {
         let start = self.todo.len();
         let fs = from.fs();
         fs.for_each_entry(from.node(), |entry| {
-            let name = entry.name.as_bytes();
-            let path = if path == b"." { name.to_vec() } else { [path, b"/", name].concat() };
-            let name_at = path.len().saturating_sub(name.len());
+            let path = Arc::new(TreePath::below(dir, entry.name.as_bytes())?);
             let from = Arc::new(NodeRef::lookup(fs, from.node(), entry.name)?);
-            self.todo.push(Step::Make { path, name_at, from, to: Arc::clone(to) });
+            self.todo.push(Step::Make { path, from, to: Arc::clone(to) });
             Ok(())
         })?;
         if let Some(new) = self.todo.get_mut(start..) {
-            new.sort_unstable_by(|one, other| other.path().cmp(one.path()));
+            new.sort_unstable_by(|one, other| other.path().name().cmp(one.path().name()));
         }
         Ok(())
     }
 
-    fn make(&mut self, path: &[u8], name: Name<'_>, from: Arc<NodeRef>, to: &NodeRef) -> Result<()> {
+    fn make(&mut self, in_tree: &Arc<TreePath>, path: &[u8], from: Arc<NodeRef>, to: &NodeRef) -> Result<()> {
+        let name = Name::proven(in_tree.name());
         let fs = Arc::clone(from.fs());
         let attr = fs.attr(from.node())?;
         let is_linked = attr.nlink > 1 && !attr.file_type.is_dir();
@@ -355,9 +357,9 @@ impl<'a> Copying<'a> {
         self.report.entries = self.report.entries.saturating_add(1);
         match attr.file_type {
             FileType::Dir => {
-                let (path, inner) = (path.to_vec(), Arc::clone(&made));
-                self.todo.push(Step::Leave { path: path.clone(), from: Arc::clone(&from), to: made, attr });
-                self.list(&path, &from, &inner)?;
+                let (path, inner) = (Arc::clone(in_tree), Arc::clone(&made));
+                self.todo.push(Step::Leave { path, from: Arc::clone(&from), to: made, attr });
+                self.list(in_tree, &from, &inner)?;
                 return Ok(());
             }
             FileType::File => self.content(&from, &made, attr.size)?,

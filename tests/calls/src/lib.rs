@@ -68,7 +68,7 @@ impl On {
 
 /// What is there at first.
 const FILES: [(&str, usize); 3] = [("a/a", 5), ("a/b", 10_000), ("b", 3)];
-/// Links, with their targets; only the root's preopen may follow those that are absolute.
+/// Links, with their targets; only the root's preopen may follow those that are absolute, and those out of `a`.
 const LINKS: [(&str, &str); 6] =
     [("l", "a/b"), ("m", "/b"), ("s", "s"), ("a/l", "../b"), ("a/m", "/a/a"), ("a/s", "./b/")];
 
@@ -114,9 +114,10 @@ pub fn run(on: On, bytes: &[u8]) -> (usize, usize) {
     let (tree, dir) = filled();
     let mut model = Model::new(tree, on == On::ReadOnly);
     let mut process = Process::new(namespace.clone(), Box::new(Given::new()));
-    for (name, path, node) in [("/", "/", ROOT), ("/sub", "a", dir)] {
-        process.preopen(name, &namespace.locate(path, Follow::Yes).unwrap()).unwrap();
-        model.preopen(name.as_bytes(), node);
+    for (name, path, node, read_only) in [("/", "/", ROOT, false), ("/sub", "a", dir, false), ("/r", "a", dir, true)] {
+        let location = namespace.locate(path, Follow::Yes).unwrap();
+        process.preopen(name, &if read_only { location.read_only() } else { location }).unwrap();
+        model.preopen(name.as_bytes(), node, read_only);
     }
 
     let mut bytes = Unstructured::new(bytes);

@@ -35,6 +35,8 @@ struct Slot {
     position: u64,
     flags: u64,
     preopen: Option<&'static [u8]>,
+    /// Nothing may be changed through it.
+    read_only: bool,
 }
 
 const APPEND: u64 = 1;
@@ -63,14 +65,14 @@ type Args<'a> = &'a [u64];
 
 impl Model {
     pub(crate) fn new(tree: Tree, read_only: bool) -> Self {
-        let stdio = |fd| Slot { open: Open::Stdio(fd), position: 0, flags: 0, preopen: None };
+        let stdio = |fd| Slot { open: Open::Stdio(fd), position: 0, flags: 0, preopen: None, read_only: false };
         let memory = Memory { expected: vec![0; MEMORY_LEN], after: Vec::new() };
         let slots = (0..3).map(|fd| (fd, stdio(fd))).collect();
         Self { tree, memory, read_only, slots, given: Given::new(), lost_track: false }
     }
 
-    pub(crate) fn preopen(&mut self, name: &'static [u8], node: Id) {
-        let slot = Slot { open: Open::Dir(node), position: 0, flags: 0, preopen: Some(name) };
+    pub(crate) fn preopen(&mut self, name: &'static [u8], node: Id, read_only: bool) {
+        let slot = Slot { open: Open::Dir(node), position: 0, flags: 0, preopen: Some(name), read_only };
         self.insert(slot);
     }
 
@@ -110,6 +112,11 @@ impl Model {
             Open::Dir(node) | Open::File { node, .. } => Ok(node),
             Open::Stdio(_) => Err(Errno::BadFd),
         }
+    }
+
+    fn may_change(&self, faults: &mut Faults, fd: u64) {
+        let is_read_only = self.slots.get(&fd).is_some_and(|slot| slot.read_only);
+        faults.note_if(self.read_only || is_read_only, Errno::ReadOnly);
     }
 
     fn size(&self, node: Id) -> u64 {
@@ -152,7 +159,7 @@ impl Model {
             Function::fd_filestat_set_times => {
                 let mut faults = Faults::default();
                 let node = faults.take(self.any_node(args[0]));
-                self.set_times(faults, node, &args[1..4])
+                self.set_times(faults, args[0], node, &args[1..4])
             }
             Function::fd_pread => self.read(args[0], (args[1], args[2]), Some(args[3]), args[4]),
             Function::fd_read => self.read(args[0], (args[1], args[2]), None, args[3]),
@@ -363,10 +370,10 @@ impl Model {
     }
 
     /// Sets times; `args` from the access time on.
-    fn set_times(&mut self, mut faults: Faults, node: Option<Id>, args: Args<'_>) -> Checked {
+    fn set_times(&mut self, mut faults: Faults, fd: u64, node: Option<Id>, args: Args<'_>) -> Checked {
         let (atim, mtim, flags) = (args[0], args[1], args[2]);
         faults.note_if(flags > 15 || flags & 3 == 3 || flags & 12 == 12, Errno::Invalid);
-        faults.note_if(self.read_only, Errno::ReadOnly);
+        self.may_change(&mut faults, fd);
         faults.none()?;
         let node = self.tree.node_mut(node.expect("checked"));
         for (time, value, flags) in [(&mut node.atim, atim, flags & 3), (&mut node.mtim, mtim, flags >> 2 & 3)] {

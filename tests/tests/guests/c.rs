@@ -29,6 +29,15 @@ fn c_program_with_files() {
 }
 
 #[test]
+fn c_program_with_files_and_a_newer_library() {
+    let wasm = xtask::guests::zig_program("files").unwrap_or_else(|error| panic!("{error}"));
+    let ran = Both::of(&wasm, files(&["files", "/", "7"]), put_files_tree).same();
+    assert_eq!(ran.code, 7);
+    let stdout = String::from_utf8(ran.stdout).unwrap();
+    assert!(stdout.lines().count() > 80 && !stdout.contains("FAILED"), "{stdout}");
+}
+
+#[test]
 fn c_program_that_tries_to_escape() {
     let ran = Both::of(&c_guest("escape"), escape(), put_secret).same();
     assert_eq!(ran.code, 0);

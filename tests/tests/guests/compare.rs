@@ -94,6 +94,16 @@ impl Both {
         self.ours
     }
 
+    /// Whether it left something behind on ours.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.our_tree.contains_key(path.as_bytes())
+    }
+
+    /// A file that it left behind on ours.
+    pub(crate) fn content(&self, path: &str) -> &[u8] {
+        &self.our_tree[path.as_bytes()].1
+    }
+
     /// What it left behind was the same.
     pub(crate) fn same_tree(&self) {
         assert_same_tree(&self.our_tree, &self.their_tree, "after");
@@ -164,7 +174,7 @@ pub(crate) fn run_ours(wasm: &Path, job: Job<'_>, namespace: &Namespace) -> Ran 
     let options = RunOptions {
         args: job.arguments.iter().map(ToString::to_string).collect(),
         env: job.environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
-        preopens: job.preopens().map(|name| Preopen { name: name.to_owned(), path: job.top() + name }).collect(),
+        preopens: job.preopens().map(|name| Preopen::new(name, &(job.top() + name))).collect(),
         stdout: Output::Stream(Box::new(stdout.clone())),
         stderr: Output::Stream(Box::new(stderr.clone())),
         ..RunOptions::default()

@@ -4,5 +4,9 @@
 
 mod c;
 mod compare;
+mod components;
 mod go;
 mod python;
+mod rust;
+mod sqlite;
+mod suite;

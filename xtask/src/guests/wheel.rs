@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{making, sources};
+use super::{making, rename_made, sources};
 use crate::{Result, run_quiet};
 
 /// A directory with what `requirements/NAME.txt` names, installed there once.
@@ -29,10 +29,5 @@ pub(super) fn installed(name: &str) -> Result<PathBuf> {
     install.arg("--requirement").arg(&requirements);
     run_quiet(&mut install)
         .map_err(|error| format!("{pinned} cannot be downloaded (python3 with pip is needed): {error}"))?;
-    // Another process may have been faster, with the same result.
-    match fs::rename(&making, &installed) {
-        Err(_) if installed.exists() => fs::remove_dir_all(&making)?,
-        renamed => renamed.map_err(|error| format!("{}: {error}", installed.display()))?,
-    }
-    Ok(installed)
+    rename_made(&making, installed)
 }

@@ -33,10 +33,6 @@ impl Model {
         faults.take(self.tree.find(dir, &path, follow))
     }
 
-    fn may_change(&self, faults: &mut Faults) {
-        faults.note_if(self.read_only, Errno::ReadOnly);
-    }
-
     pub(super) fn path_filestat_get(&mut self, args: Args<'_>) -> Checked {
         let mut faults = Faults::default();
         faults.take(self.memory.range(args[4], 64));
@@ -51,7 +47,7 @@ impl Model {
         let mut faults = Faults::default();
         let follow = Self::follow(&mut faults, args[1]);
         let node = self.find(&mut faults, args[0], (args[2], args[3]), follow);
-        self.set_times(faults, node, &args[4..7])
+        self.set_times(faults, args[0], node, &args[4..7])
     }
 
     pub(super) fn path_readlink(&mut self, args: Args<'_>) -> Checked {
@@ -102,7 +98,7 @@ impl Model {
         let mut faults = Faults::default();
         let place = self.place(&mut faults, args[0], (args[1], args[2]));
         self.room(&mut faults, place.as_ref(), true);
-        self.may_change(&mut faults);
+        self.may_change(&mut faults, args[0]);
         faults.none()?;
         self.create(place, Kind::Dir(Default::default()));
         Ok(())
@@ -118,7 +114,7 @@ impl Model {
             faults.note_if(target.first() == Some(&b'/') && !from_root, Errno::NotPermitted);
         }
         self.room(&mut faults, place.as_ref(), false);
-        self.may_change(&mut faults);
+        self.may_change(&mut faults, args[2]);
         faults.none()?;
         self.create(place, Kind::Symlink(target.expect("checked")));
         Ok(())
@@ -131,7 +127,8 @@ impl Model {
         let place = self.place(&mut faults, args[4], (args[5], args[6]));
         faults.note_if(node.is_some_and(|node| self.tree.is_dir(node)), Errno::NotPermitted);
         self.room(&mut faults, place.as_ref(), false);
-        self.may_change(&mut faults);
+        self.may_change(&mut faults, args[0]);
+        self.may_change(&mut faults, args[4]);
         faults.none()?;
         let (Some(node), Some((walk, Last::Name(name)))) = (node, place) else { panic!("checked") };
         self.tree.entries_mut(walk.dir()).insert(name, node);
@@ -151,7 +148,7 @@ impl Model {
             Some((_, Last::Dot | Last::DotDot)) => faults.note(Errno::IsDir),
             None => {}
         }
-        self.may_change(&mut faults);
+        self.may_change(&mut faults, args[0]);
         faults.none()?;
         self.remove(place);
         Ok(())
@@ -172,7 +169,7 @@ impl Model {
             Some((_, Last::DotDot)) => faults.note(Errno::NotEmpty),
             None => {}
         }
-        self.may_change(&mut faults);
+        self.may_change(&mut faults, args[0]);
         faults.none()?;
         self.remove(place);
         Ok(())
@@ -192,7 +189,8 @@ impl Model {
         for place in [&from, &to] {
             faults.note_if(matches!(place, Some((_, Last::Dot | Last::DotDot))), Errno::Busy);
         }
-        self.may_change(&mut faults);
+        self.may_change(&mut faults, args[0]);
+        self.may_change(&mut faults, args[3]);
         let mut moved = None;
         if let (Some((from, Last::Name(from_name))), Some((to, Last::Name(to_name)))) = (&from, &to) {
             let source = faults.take(self.tree.lookup(from.dir(), from_name));
@@ -264,7 +262,9 @@ impl Model {
                 Kind::File(_) => faults.note_if(directory, Errno::NotDir),
             }
         }
-        faults.note_if(self.read_only && write, Errno::ReadOnly);
+        if write {
+            self.may_change(&mut faults, args[0]);
+        }
         faults.none()?;
         let node = match (found, new) {
             (Some(node), _) => node,
@@ -274,9 +274,10 @@ impl Model {
             self.resize(node, 0);
         }
         let is_dir = self.tree.is_dir(node);
+        let read_only = self.slot(args[0])?.read_only;
         let open = if is_dir { Open::Dir(node) } else { Open::File { node, read, write } };
         let flags = if is_dir { flags & !APPEND } else { flags };
-        let fd = self.insert(Slot { open, position: 0, flags, preopen: None });
+        let fd = self.insert(Slot { open, position: 0, flags, preopen: None, read_only });
         self.memory.put_u32(out, fd);
         Ok(())
     }

@@ -15,6 +15,7 @@ pub(crate) fn watch<T>(doing: &'static str, what: &str, progress: &Progress, wor
     if !std::io::stderr().is_terminal() {
         return work();
     }
+    progress.want_total();
     let (done, waiting) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || {

@@ -105,7 +105,7 @@ pub fn copy_into(
     options: &CopyOptions,
     progress: &Progress,
 ) -> Result<CopyReport> {
-    progress.expect(content_below(from)?);
+    expect(progress, from)?;
     let mut copying = Copying::new(options, progress);
     let attr = from.fs().attr(from.node())?;
     copying.begin(from, to, attr)?;
@@ -124,7 +124,7 @@ pub(super) fn copy_into_by_many(
     progress: &Progress,
     workers: usize,
 ) -> Result<CopyReport> {
-    progress.expect(content_below(from)?);
+    expect(progress, from)?;
     let attr = from.fs().attr(from.node())?;
     let has_failed = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -195,7 +195,7 @@ pub fn copy_as(
     if Arc::ptr_eq(from.fs(), to.fs()) && has_below(from, to.node())? {
         return Err(Errno::Invalid.into());
     }
-    progress.expect(content_below(from)?);
+    expect(progress, from)?;
     let mut copying = Copying::new(options, progress);
     let path = Arc::new(TreePath::below(&Arc::new(TreePath::top()), name.as_bytes())?);
     copying.todo.push(Step::Make { path, from: Arc::clone(from), to: Arc::clone(to) });
@@ -210,6 +210,20 @@ enum Step {
     Leave { path: Arc<TreePath>, from: Arc<NodeRef>, to: Arc<NodeRef>, attr: Attr },
 }
 
+impl Step {
+    const fn path(&self) -> &Arc<TreePath> {
+        match self {
+            Self::Make { path, .. } | Self::Leave { path, .. } => path,
+        }
+    }
+
+    const fn to(&self) -> &Arc<NodeRef> {
+        match self {
+            Self::Make { to, .. } | Self::Leave { to, .. } => to,
+        }
+    }
+}
+
 /// Who copies content while the tree is walked.
 struct Crew<'a> {
     sender: SyncSender<Vec<Step>>,
@@ -220,16 +234,19 @@ struct Crew<'a> {
     left: Vec<Step>,
 }
 
-/// Files that go to a worker at once: enough that no two often work in the same directory.
-const BATCH_FILES: usize = 512;
+/// Files that go to a worker at once: those of one directory, in which two would only wait for each other, unless they
+/// are many or few.
+const BATCH_FILES: usize = 4096;
+const BATCH_FILES_MIN: usize = 64;
 
 impl Crew<'_> {
     fn take(&mut self, step: Step) -> Result<()> {
-        self.batch.push(step);
-        if self.batch.len() < BATCH_FILES {
-            return Ok(());
+        let is_elsewhere = self.batch.last().is_some_and(|last| !Arc::ptr_eq(last.to(), step.to()));
+        if self.batch.len() >= if is_elsewhere { BATCH_FILES_MIN } else { BATCH_FILES } {
+            self.sender.send(core::mem::take(&mut self.batch)).map_err(|_| Errno::Io)?;
         }
-        self.sender.send(core::mem::take(&mut self.batch)).map_err(|_| Errno::Io.into())
+        self.batch.push(step);
+        Ok(())
     }
 }
 
@@ -313,11 +330,8 @@ impl<'a> Copying<'a> {
             self.todo.push(Step::Make { path, from, to: Arc::clone(to) });
             Ok(())
         })?;
-        let path = |step: &Step| match step {
-            Step::Make { path, .. } | Step::Leave { path, .. } => Arc::clone(path),
-        };
         if let Some(new) = self.todo.get_mut(start..) {
-            new.sort_by(|one, other| path(other).name().cmp(path(one).name()));
+            new.sort_unstable_by(|one, other| other.path().name().cmp(one.path().name()));
         }
         Ok(())
     }
@@ -553,6 +567,13 @@ fn has_below(top: &NodeRef, dir: NodeId) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+fn expect(progress: &Progress, from: &NodeRef) -> Result<()> {
+    if progress.wants_total() {
+        progress.expect(content_below(from)?);
+    }
+    Ok(())
 }
 
 /// Bytes of content below a node: what a [`Progress`] can count up to.

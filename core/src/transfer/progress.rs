@@ -1,19 +1,29 @@
 //! How far something long has come, for whoever watches from another thread.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Counts bytes of content, done and in all.
 #[derive(Debug, Default)]
 pub struct Progress {
     done: AtomicU64,
     total: AtomicU64,
+    wants_total: AtomicBool,
 }
 
 impl Progress {
     /// Nothing done yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { done: AtomicU64::new(0), total: AtomicU64::new(0) }
+        Self { done: AtomicU64::new(0), total: AtomicU64::new(0), wants_total: AtomicBool::new(false) }
+    }
+
+    /// Asks for the total where it takes a walk over the tree to know it, as when copying. Before the work begins.
+    pub fn want_total(&self) {
+        self.wants_total.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn wants_total(&self) -> bool {
+        self.wants_total.load(Ordering::Relaxed)
     }
 
     /// Bytes done, and how many there are to do; 0 while that is not known.

@@ -3,7 +3,7 @@ use crate::backend::mem::MemFs;
 use crate::fs::{FileSystem, WritableFileSystem, WriteAt};
 use crate::transfer::diff::{DiffOptions, diff_with};
 
-const FILES: usize = 3 * BATCH_FILES + 100;
+const FILES: usize = 30 * BATCH_FILES_MIN;
 
 fn make(fs: &MemFs, dir: NodeId, name: &str, kind: NewKind<'_>, mode: u16) -> NodeId {
     fs.create(dir, Name::new(name.as_bytes()).unwrap(), &NewNode { kind, mode, uid: 0, gid: 0 }).unwrap().node

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::heads::Head;
 use crate::checked::to_usize;
 use crate::format::cpio::{EntryRef, HEADER_LEN, Header};
+use crate::limits::MEMO_LEN_MAX;
 
 /// With fewer entries there is little to gain.
 const ENTRIES_MIN: usize = 1000;
@@ -78,17 +79,18 @@ fn record(records: &[u8], start: usize) -> Option<(Known, usize)> {
     Some((known, raw_start.checked_add(raw.len())?))
 }
 
-/// Heads to be kept.
+/// Heads to be kept, up to [`MEMO_LEN_MAX`]; of longer archives none.
 #[derive(Default)]
 pub(super) struct HeadsToKeep {
     records: Vec<u8>,
     count: usize,
+    is_too_long: bool,
 }
 
 impl HeadsToKeep {
     /// Adds the head of the entry at `at`. Offsets must go up.
     pub(super) fn push(&mut self, at: u64, head: &Head<'_>) {
-        if !head.is_complete() {
+        if self.is_too_long || !head.is_complete() {
             return;
         }
         let header = &head.entry.header;
@@ -98,6 +100,11 @@ impl HeadsToKeep {
             target => to_usize(header.data_offset()).unwrap_or(usize::MAX).saturating_add(target.len()),
         };
         let Ok(len) = u32::try_from(head_len) else { return };
+        if self.records.len().saturating_add(12).saturating_add(head_len) > MEMO_LEN_MAX {
+            self.is_too_long = true;
+            self.records = Vec::new();
+            return;
+        }
         self.records.extend_from_slice(&at.to_le_bytes());
         self.records.extend_from_slice(&len.to_le_bytes());
         let start = self.records.len();
@@ -110,9 +117,9 @@ impl HeadsToKeep {
         self.count = self.count.saturating_add(1);
     }
 
-    /// Whether there are enough of them to be of use.
+    /// Whether they are enough to be of use, and not too many.
     pub(super) const fn is_useful(&self) -> bool {
-        self.count >= ENTRIES_MIN
+        self.count >= ENTRIES_MIN && !self.is_too_long
     }
 
     /// All records.

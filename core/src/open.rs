@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::facts::{Fact, FactValue, ImageFacts, LayerFacts};
 #[cfg(feature = "oci")]
-pub use self::oci::stored_layers;
+pub use self::oci::{StoredLayers, stored_layers};
 pub(crate) use self::stored::open_stored;
 pub use self::stored::{format_of, stored_bytes, tfs_part};
 pub use self::upper::open_upper;

@@ -100,11 +100,8 @@ pub const XATTR_VALUE_MAX: usize = 64 << 10;
 /// Bytes of all extended attributes of one node, names and values.
 pub const XATTRS_TOTAL_MAX: usize = 256 << 10;
 
-/// Bytes of content that one batch holds, when a packed tree is read ahead by another thread.
-pub const PACK_AHEAD_LEN: usize = 256 << 10;
-
-/// Batches that may wait for the thread that writes.
-pub const PACK_AHEAD_MAX: usize = 16;
+/// Bytes read at once when a tree is packed that is not in memory.
+pub const PACK_READ_LEN: usize = 256 << 10;
 
 /// Pieces of one sparse file, when a tree is packed: with more, its holes are written as zeros.
 pub const SPARSE_PIECES_MAX: usize = 100_000;

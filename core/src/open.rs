@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::facts::{Fact, FactValue, ImageFacts, LayerFacts};
 #[cfg(feature = "oci")]
-pub use self::oci::stored_layers;
+pub use self::oci::{StoredLayers, stored_layers};
 pub use self::remember::{Remember, user_cache_dir};
 pub(crate) use self::stored::open_stored;
 pub use self::stored::{format_of, stored_bytes, tfs_part};

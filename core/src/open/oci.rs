@@ -64,12 +64,15 @@ pub(super) fn open_dir(path: &Path, select: Option<&OsStr>, options: &OpenOption
     merge(&store, &image, &select, Format::Oci, 0, options)
 }
 
+/// A configuration, and layers.
+pub type StoredLayers = (Bytes, Vec<Arc<dyn Source>>);
+
 /// The configuration and the layers of the image that a reference means, as they are stored, the lowest layer first;
 /// `None` if it is no layout in a directory, or not all of an image.
 ///
 /// # Errors
 /// As [`open`](super::open()).
-pub fn stored_layers(reference: &ImageRef) -> Result<Option<(Bytes, Vec<Arc<dyn Source>>)>> {
+pub fn stored_layers(reference: &ImageRef) -> Result<Option<StoredLayers>> {
     let Location::Path(path) = &reference.location else { return Ok(None) };
     let select = Select::parse(reference.select.as_deref())?;
     let is_other = reference.format.is_some_and(|format| format != Format::Oci);

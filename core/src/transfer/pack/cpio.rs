@@ -17,7 +17,7 @@ impl Packing<'_> {
         let mut next = 0_u32;
         // Each is given back when it is written: what was opened for it is closed then.
         while let Some(ready) = self.feed.next()? {
-            let Ready { found, path, xattrs, .. } = &*ready;
+            let Ready { found, path, xattrs, .. } = &ready;
             let attr = &found.attr;
             if attr.file_type == FileType::Whiteout {
                 self.report.lose(path, Loss::Node(attr.file_type));

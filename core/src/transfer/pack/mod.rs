@@ -178,14 +178,13 @@ pub(super) fn pack_found<W: Write>(
     let groups = groups(&found);
     progress.expect(found.iter().map(|one| one.attr.size).fold(0, u64::saturating_add));
     let how = feed::How { format, holes: options.holes && !options.as_layer };
-    feed::with(found, &groups, how, |feed| {
-        let mut packing = Packing { feed, groups: &groups, options, progress, report: PackReport::default() };
-        let out = match format {
-            PackFormat::Cpio => packing.write_cpio(out)?,
-            PackFormat::Tar => packing.write_tar(out)?,
-        };
-        Ok((out, packing.report))
-    })
+    let feed = Feed::new(found, &groups, how);
+    let mut packing = Packing { feed, groups: &groups, options, progress, report: PackReport::default() };
+    let out = match format {
+        PackFormat::Cpio => packing.write_cpio(out)?,
+        PackFormat::Tar => packing.write_tar(out)?,
+    };
+    Ok((out, packing.report))
 }
 
 impl PackReport {

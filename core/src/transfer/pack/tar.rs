@@ -13,7 +13,7 @@ impl Packing<'_> {
         let mut writer = TarWriter::new(out);
         // Each is given back when it is written: what was opened for it is closed then.
         while let Some(ready) = self.feed.next()? {
-            let Ready { index, found, path, xattrs, target, pieces, .. } = &*ready;
+            let Ready { index, found, path, xattrs, target, pieces, .. } = &ready;
             let attr = &found.attr;
             if attr.file_type == FileType::Whiteout && self.options.as_layer {
                 self.mark(&mut writer, path, b".wh.")?;

@@ -12,9 +12,11 @@ use mountless::backend::tfs::Part;
 use mountless::errno::Errno;
 use mountless::error::Error;
 use mountless::fs::{FileSystem, NodeRef};
-use mountless::name::escape;
 use mountless::namespace::{Follow, Location, Namespace};
-use mountless::open::{Format, ImageFacts, ImageRef, OpenOptions, format_of, open, split_path, stored_bytes, tfs_part};
+use mountless::open::{
+    Format, ImageFacts, ImageRef, OpenOptions, Remember, format_of, open, split_path, stored_bytes, tfs_part,
+};
+use mountless::path::shorten;
 use mountless::size::Size;
 use mountless::source::Source;
 
@@ -34,6 +36,11 @@ pub(crate) struct OpenArgs {
     /// Gives what can be read of a damaged TFS: the tree as it was before the damage in its log
     #[arg(long)]
     recover: bool,
+
+    /// Neither uses nor fills the user's cache directory, which holds compiled programs and where the entries of large
+    /// cpio archives are
+    #[arg(long)]
+    pub(crate) no_cache: bool,
 }
 
 impl OpenArgs {
@@ -43,6 +50,7 @@ impl OpenArgs {
             max_unpacked: self.max_unpacked.map_or(default.max_unpacked, |Size(bytes)| bytes),
             as_linux: self.as_linux,
             recover: self.recover,
+            remember: if self.no_cache { Remember::Nothing } else { Remember::InUserCache },
             ..default
         }
     }
@@ -179,7 +187,7 @@ impl Target {
     /// A failure about something below it.
     pub(crate) fn failed_at(&self, path: &[u8], error: &Error) -> Failure {
         let (reference, _) = split_path(&self.shown);
-        failed_text(&format!("{}:{}", reference.to_string_lossy(), escape(path)), error)
+        failed_text(&format!("{}:{}", reference.to_string_lossy(), shorten(path)), error)
     }
 }
 

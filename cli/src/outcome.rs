@@ -46,7 +46,7 @@ impl OutcomeArgs {
             tell_changes(trees)?;
         }
         if let (Some(path), true) = (&self.save, exited) {
-            How::default().write(&trees.after, path, None, None)?;
+            How::default().write(&trees.after, path, None, None, None)?;
         }
         Ok(())
     }

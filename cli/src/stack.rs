@@ -51,6 +51,11 @@ impl StackArgs {
         images.map(|image| image.to_string_lossy()).collect::<Vec<_>>().join(", ")
     }
 
+    /// Whether the user's cache is left alone.
+    pub(crate) const fn no_cache(&self) -> bool {
+        self.open.no_cache
+    }
+
     /// Whether no image is named at all.
     pub(crate) const fn is_empty(&self) -> bool {
         self.images.is_empty() && self.upper.is_none()

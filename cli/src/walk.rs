@@ -4,6 +4,7 @@ use mountless::attr::FileType;
 use mountless::error::Result;
 use mountless::fs::{Entry, FileSystem, FileSystemExt as _, NodeId};
 use mountless::name::Name;
+use mountless::path::check_len;
 
 /// An entry of a directory, which holds a reference on the node until it is forgotten.
 pub(crate) struct Child {
@@ -65,6 +66,8 @@ pub(crate) fn in_path_order<E>(
     while let Some(next) = todo.pop() {
         path.truncate(next.path_len);
         path.extend_from_slice(&next.key);
+        // Without the slashes around it.
+        check_len(path.len().saturating_sub(if next.content { 2 } else { 1 })).map_err(|error| failed(&path, error))?;
         if next.content {
             let mut entries = Vec::new();
             for child in children(fs, next.node).map_err(|error| failed(&path, error))? {

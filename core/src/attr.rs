@@ -84,7 +84,7 @@ impl Recorded {
 pub struct Defaults {
     /// Permission bits of directories.
     pub dir_mode: u16,
-    /// Permission bits of everything else.
+    /// Permission bits of everything else but symbolic links, which have all of them, as in Linux.
     pub file_mode: u16,
     /// Owner.
     pub uid: u32,
@@ -98,6 +98,25 @@ impl Default for Defaults {
     /// Mode 0755 for directories, 0644 for others, owned by 0:0, times at 1970.
     fn default() -> Self {
         Self { dir_mode: 0o755, file_mode: 0o644, uid: 0, gid: 0, time: Timestamp::EPOCH }
+    }
+}
+
+impl Defaults {
+    /// Permission bits of a node of this kind.
+    ///
+    /// ```
+    /// use mountless::attr::{Defaults, FileType};
+    /// let defaults = Defaults::default();
+    /// assert_eq!(defaults.mode(FileType::Symlink), 0o777);
+    /// assert_eq!((defaults.mode(FileType::Dir), defaults.mode(FileType::Fifo)), (0o755, 0o644));
+    /// ```
+    #[must_use]
+    pub const fn mode(&self, file_type: FileType) -> u16 {
+        match file_type {
+            FileType::Dir => self.dir_mode,
+            FileType::Symlink => 0o777,
+            _ => self.file_mode,
+        }
     }
 }
 

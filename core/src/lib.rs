@@ -62,6 +62,7 @@ pub mod limits;
 pub mod name;
 pub mod namespace;
 pub mod open;
+pub mod path;
 pub mod size;
 pub mod source;
 mod stack;

@@ -34,6 +34,12 @@ pub const HEADS_PER_LANE_MAX: usize = 4096;
 /// Bytes searched for the start of such a run.
 pub const HEAD_SEARCH_MAX: usize = 32 << 10;
 
+/// Longest memo about a file, in bytes: the heads of about a million entries.
+pub const MEMO_LEN_MAX: usize = 128 << 20;
+
+/// Memos about files that are kept at a time.
+pub const MEMOS_MAX: usize = 64;
+
 /// Segments of an archive whose heads are collected ahead of the replay.
 pub const SEGMENTS_AHEAD_MAX: u64 = 8;
 
@@ -93,3 +99,12 @@ pub const XATTR_VALUE_MAX: usize = 64 << 10;
 
 /// Bytes of all extended attributes of one node, names and values.
 pub const XATTRS_TOTAL_MAX: usize = 256 << 10;
+
+/// Bytes of content that one batch holds, when a packed tree is read ahead by another thread.
+pub const PACK_AHEAD_LEN: usize = 256 << 10;
+
+/// Batches that may wait for the thread that writes.
+pub const PACK_AHEAD_MAX: usize = 16;
+
+/// Pieces of one sparse file, when a tree is packed: with more, its holes are written as zeros.
+pub const SPARSE_PIECES_MAX: usize = 100_000;

@@ -3,6 +3,7 @@
 mod facts;
 #[cfg(feature = "oci")]
 mod oci;
+mod remember;
 mod stored;
 mod upper;
 
@@ -17,10 +18,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 pub use self::facts::{Fact, FactValue, ImageFacts, LayerFacts};
+pub use self::remember::{Remember, user_cache_dir};
 pub(crate) use self::stored::open_stored;
 pub use self::stored::{format_of, stored_bytes, tfs_part};
-pub use self::upper::open_upper;
 pub(crate) use self::upper::open_volume;
+pub use self::upper::{open_tfs_volume, open_upper};
 use crate::attr::Defaults;
 use crate::backend::archive::{ArchiveFs, ArchiveOptions, ArchiveReport, LimitExceeded, Unpack, unpacked_head};
 use crate::backend::tfs::{TfsFs, TfsOptions};
@@ -217,12 +219,20 @@ pub struct OpenOptions {
     pub recover: bool,
     /// What stands in for attributes that an image does not record.
     pub defaults: Defaults,
+    /// Whether what is found out about an image is kept for the next time.
+    pub remember: Remember,
 }
 
 impl Default for OpenOptions {
-    /// Strict, with the limit [`UNPACKED_MAX`].
+    /// Strict, with the limit [`UNPACKED_MAX`]; nothing is kept.
     fn default() -> Self {
-        Self { max_unpacked: UNPACKED_MAX, as_linux: false, recover: false, defaults: Defaults::default() }
+        Self {
+            max_unpacked: UNPACKED_MAX,
+            as_linux: false,
+            recover: false,
+            defaults: Defaults::default(),
+            remember: Remember::default(),
+        }
     }
 }
 
@@ -423,16 +433,16 @@ fn read_file(path: &Path, metadata: &std::fs::Metadata, options: &OpenOptions) -
     if !metadata.is_file() {
         return read_stream(file, options);
     }
-    source_of(file)
+    source_of(file, options.remember)
 }
 
 /// Maps a file.
-fn source_of(file: File) -> Result<Arc<dyn Source>> {
+fn source_of(file: File, remember: Remember) -> Result<Arc<dyn Source>> {
     if file.metadata().map_err(from_io)?.len() == 0 {
         return Ok(Arc::new(BytesSource::new(bytes::Bytes::new())));
     }
     match MmapSource::new(&file) {
-        Ok(source) => Ok(Arc::new(source)),
+        Ok(source) => Ok(Arc::new(source.with_memo(remember.memo(&file)))),
         // Some filesystems cannot map.
         Err(_) => Ok(Arc::new(FileSource::new(file)?)),
     }

@@ -144,6 +144,18 @@ fn a_file_cut_short_ends_in_a_hole_as_linux_and_is_an_error_otherwise() {
 }
 
 #[test]
+fn a_time_that_linux_loses_is_the_default_one() {
+    let entries = [&b"first"[..], b"second"].map(|data| (NewEntry { mtime: 7, ..file(b"f") }, data));
+    let whole = archive(&entries);
+    let cut = whole.windows(6).position(|bytes| bytes == b"second").unwrap() + 3;
+    for (bytes, seen) in [(&whole[..], (6, 7, true)), (&whole[..cut], (6, 0, false))] {
+        let (fs, _) = open_as_linux(bytes).unwrap();
+        let attr = fs.attr(node(&fs, "f")).unwrap();
+        assert_eq!((attr.size, attr.mtime.secs, attr.recorded.mtime), seen);
+    }
+}
+
+#[test]
 fn every_cut_of_an_archive_is_located_or_between_entries() {
     let bytes = archive(&[
         (entry(b"d", FileType::Dir), b""),

@@ -102,7 +102,7 @@ fn a_new_volume_as_text() {
     let fs = make(&storage, 4 << 20);
     let dir = fs.create(fs.root(), name("d"), &new(NewKind::Dir)).unwrap().node;
     let node = file(&fs, dir, "f", b"hello");
-    fs.create(dir, name("l"), &new(NewKind::Symlink(b"f"))).unwrap();
+    fs.create(dir, name("l"), &NewNode { mode: 0o777, ..new(NewKind::Symlink(b"f")) }).unwrap();
     fs.create(dir, name("null"), &NewNode { uid: 1, ..new(NewKind::Whiteout) }).unwrap();
     fs.sync(SyncScope::All).unwrap();
     fs.link(node, fs.root(), name("g")).unwrap();

@@ -21,7 +21,4 @@ fuzz_target!(|data: &[u8]| {
             read_everything(&fs);
         }
     }
-    if let Ok((fs, _)) = ArchiveFs::open_embedded(source, None, &strict) {
-        read_everything(&fs);
-    }
 });

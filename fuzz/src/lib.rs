@@ -60,6 +60,33 @@ fn read_all(fs: &dyn FileSystem, damaged: impl Fn(Error)) {
     }
 }
 
+/// Bytes of all files together, each name counted; `None` where directories lie in one another.
+///
+/// # Panics
+/// When anything cannot be read.
+#[must_use]
+pub fn content_len(fs: &dyn FileSystem) -> Option<u64> {
+    let mut total = 0_u64;
+    let mut pending = vec![fs.root()];
+    let mut seen = HashSet::new();
+    let mut is_tree = true;
+    while let Some(dir) = pending.pop() {
+        fs.for_each_entry(dir, |entry| {
+            let node = fs.lookup(dir, entry.name)?.node;
+            let attr = fs.attr(node)?;
+            total = total.saturating_add(attr.size);
+            match attr.file_type {
+                FileType::Dir if seen.insert(node) => pending.push(node),
+                FileType::Dir => is_tree = false,
+                _ => {}
+            }
+            Ok(())
+        })
+        .unwrap();
+    }
+    is_tree.then_some(total)
+}
+
 /// Everything that is seen of a tree, by path.
 ///
 /// # Panics

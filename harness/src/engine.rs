@@ -208,7 +208,7 @@ impl Engine {
         streams: &Streams,
     ) -> Result<(Outcome, Duration), CannotRun> {
         let Guest { program, name, args, stdin, time, deterministic } = guest;
-        let root = || vec![Preopen { name: "/".to_owned(), path: "/".to_owned() }];
+        let root = || vec![Preopen::new("/", "/")];
         let options = RunOptions {
             args: std::iter::once(name.clone()).chain(args.iter().cloned()).collect(),
             env: case.env.clone().into_iter().collect(),

@@ -184,7 +184,7 @@ pub fn run_ours(wasm: &Path, job: Job<'_>, namespace: &Namespace) -> Ran {
     let options = RunOptions {
         args: job.arguments.iter().map(ToString::to_string).collect(),
         env: job.environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
-        preopens: job.preopens().map(|name| Preopen { name: name.to_owned(), path: job.top() + name }).collect(),
+        preopens: job.preopens().map(|name| Preopen::new(name, &(job.top() + name))).collect(),
         stdout: Output::Stream(Box::new(stdout.clone())),
         stderr: Output::Stream(Box::new(stderr.clone())),
         ..RunOptions::default()

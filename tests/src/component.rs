@@ -1,4 +1,4 @@
-//! Components: programs of preview 1 by the adapter that comes with the engine, and programs of preview 3.
+//! Components: programs of preview 1 by the adapter that comes with the engine, and modules written for a world.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,16 +13,33 @@ use wit_parser::Resolve;
 #[must_use]
 pub fn of_preview3(name: &str) -> PathBuf {
     let wasm = xtask::guests::preview3_module(name).unwrap_or_else(|error| panic!("{error}"));
-    let world = xtask::guests::preview3_world(name);
+    let world = fs::read_to_string(xtask::guests::preview3_world(name)).unwrap();
+    write(&wasm, &of_world(Preview::Three, fs::read(&wasm).unwrap(), &world))
+}
+
+/// Whose interfaces a world names.
+#[derive(Clone, Copy, Debug)]
+pub enum Preview {
+    /// `wasi:…@0.2.…`
+    Two,
+    /// `wasi:…@0.3.…`
+    Three,
+}
+
+/// The component made of a module that was written for a world: the world's text in WIT.
+#[must_use]
+pub fn of_world(preview: Preview, mut module: Vec<u8>, world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    let interfaces = xtask::guests::wasi_interfaces("p3").unwrap_or_else(|error| panic!("{error}"));
-    resolve.push_dir(interfaces).unwrap();
-    let package = resolve.push_str(&world, &fs::read_to_string(&world).unwrap()).unwrap();
+    let interfaces = xtask::guests::wasi_interfaces(match preview {
+        Preview::Two => "p2",
+        Preview::Three => "p3",
+    });
+    resolve.push_dir(interfaces.unwrap_or_else(|error| panic!("{error}"))).unwrap();
+    let package = resolve.push_str("world.wit", world).unwrap();
     let world = resolve.select_world(&[package], None).unwrap();
-    let mut module = fs::read(&wasm).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     let mut encoder = ComponentEncoder::default().validate(true).module(&module).unwrap();
-    write(&wasm, &encoder.encode().unwrap())
+    encoder.encode().unwrap()
 }
 
 /// The module `wasm` as a component, beside it.

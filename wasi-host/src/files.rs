@@ -62,7 +62,8 @@ impl Files {
         Ok(self)
     }
 
-    /// As [`preopen`](Self::preopen), for a directory that was walked to.
+    /// As [`preopen`](Self::preopen), for a directory that was walked to; a [read-only](Location::read_only) one, for
+    /// example.
     ///
     /// # Errors
     /// `ENOTDIR`.

@@ -1,9 +1,11 @@
 //! What a guest gets besides files: arguments, environment, clocks, random bytes and the three standard streams.
 //!
-//! [`Host`] is what the preview 1 calls ask for, free of engine and async. [`CtxHost`] answers from an ordinary
-//! [`WasiCtx`](wasmtime_wasi::WasiCtx), in the order and with the values that wasmtime-wasi itself would use.
+//! [`Host`] is what the preview 1 calls ask for, free of engine and async. `CtxHost` answers from an ordinary
+//! `WasiCtx`, in the order and with the values that wasmtime-wasi itself would use.
 
+#[cfg(feature = "engine")]
 mod ctx;
+#[cfg(feature = "engine")]
 mod wait;
 
 use std::time::{Duration, Instant};
@@ -11,7 +13,9 @@ use std::time::{Duration, Instant};
 use mountless::errno::Errno;
 use mountless::error::Error;
 
+#[cfg(feature = "engine")]
 pub use self::ctx::CtxHost;
+#[cfg(feature = "engine")]
 pub(crate) use self::wait::outside_of_runtimes;
 
 /// A clock of preview 1 that we have.

@@ -30,7 +30,8 @@
 //! ```
 //!
 //! # Layers
-//! - [`p1::Process`]: the calls of preview 1, without an engine.
+//! - [`p1::Process`]: the calls of preview 1, without an engine; all there is without the feature `engine`, for a host
+//!   on another one.
 //! - [`p1::add_to_linker`]: the same for modules on wasmtime.
 //! - [`run::Runner`]: engine, compilation cache, time limits; a program in, an [`run::Outcome`] out.
 
@@ -46,10 +47,13 @@
 )]
 
 pub mod errno;
+#[cfg(feature = "engine")]
 pub mod files;
 pub mod host;
 pub mod p1;
+#[cfg(feature = "engine")]
 pub mod p2;
 #[cfg(feature = "p3")]
 pub mod p3;
+#[cfg(feature = "engine")]
 pub mod run;

@@ -2,7 +2,7 @@
 //!
 //! [`Process`] is what a guest holds: descriptors, arguments, streams. The 46 functions are its methods, over the
 //! guest's memory as a byte slice and the raw arguments, so that they know no engine and are tested without one.
-//! [`add_to_linker`] connects them to wasmtime.
+//! `add_to_linker` connects them to wasmtime.
 //!
 //! Each method takes its arguments in the order of the ABI, where pointers to results come last.
 //!
@@ -15,12 +15,13 @@
 pub mod abi;
 mod env;
 mod fd;
+#[cfg(feature = "engine")]
 mod linker;
 mod path;
 mod poll;
 mod readdir;
 mod table;
-#[cfg(test)]
+#[cfg(all(test, feature = "engine"))]
 mod tests;
 
 use std::time::Instant;
@@ -28,11 +29,11 @@ use std::time::Instant;
 use mountless::error::Result;
 use mountless::fs::DirBatch;
 use mountless::namespace::{Descriptor, Location, Namespace, WalkCache};
-use wasmtime_wasi::WasiCtx;
 
+#[cfg(feature = "engine")]
 pub use self::linker::{Exit, MODULE, TimedOut, WasiP1, add_to_linker, check_imports};
 use self::table::{Handle, Slot, Table};
-use crate::host::{CtxHost, Fail, Host, Stdio};
+use crate::host::{Fail, Host, Stdio};
 
 /// What a call answers: nothing, since results go to the guest's memory.
 pub type CallResult = core::result::Result<(), Fail>;
@@ -71,15 +72,19 @@ impl Process {
     }
 
     /// A process with the arguments, environment, clocks, random bytes and streams of `ctx`. Its preopens are not used.
+    #[cfg(feature = "engine")]
     #[must_use]
-    pub fn from_ctx(namespace: Namespace, ctx: WasiCtx) -> Self {
-        Self::new(namespace, Box::new(CtxHost::new(ctx)))
+    pub fn from_ctx(namespace: Namespace, ctx: wasmtime_wasi::WasiCtx) -> Self {
+        Self::new(namespace, Box::new(crate::host::CtxHost::new(ctx)))
     }
 
     /// Gives the guest a directory, which it knows as `name`, under the next descriptor, which is returned.
     ///
     /// wasi-libc finds the directory for a path by the longest name, and the last one of equals; it takes `/` and `.`
     /// for equals.
+    ///
+    /// The guest reaches what is below the directory and nothing else, and can change nothing if it is
+    /// [read-only](Location::read_only).
     ///
     /// # Errors
     /// `ENOTDIR`, `EMFILE`.

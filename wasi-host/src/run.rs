@@ -5,6 +5,7 @@
 //! namespace it is given, and the host's are never touched, except for the cache.
 
 mod cache;
+mod clocks;
 mod component;
 mod deterministic;
 mod invoke;

@@ -200,9 +200,57 @@ fn the_working_directory_is_the_first_preopen() {
     assert_ne!(runner.run(&program, &namespace, at("/")).unwrap(), Outcome::Exited(0), "nothing is added for /");
     let error = runner.run(&program, &namespace, at("/missing")).unwrap_err();
     assert!(matches!(&error, RunError::Preopen { path, .. } if path == "/missing"), "{error}");
-    let preopens = vec![Preopen { name: "x".to_owned(), path: "/app".to_owned() }];
+    let preopens = vec![Preopen::new("x", "/app")];
     let options = RunOptions { preopens, ..RunOptions::default() };
     assert_eq!(runner.run(&program, &namespace, options).unwrap(), Outcome::Exited(8), "only one descriptor");
+}
+
+#[test]
+fn nothing_is_changed_through_a_read_only_preopen() {
+    let runner = runner();
+    // Descriptor 3 is read-only, 4 is not, and both are the same directory.
+    let imports = r#"
+        (import "wasi_snapshot_preview1" "path_link" (func $link (param i32 i32 i32 i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "path_rename" (func $rename (param i32 i32 i32 i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "path_create_directory" (func $mkdir (param i32 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "path_open"
+            (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_filestat_set_times" (func $times (param i32 i64 i64 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 0) "file") (data (i32.const 8) "made") (data (i32.const 16) "link")
+        (func $expect (param i32) (param i32)
+            (if (i32.ne (local.get 0) (local.get 1)) (then (call $exit (i32.add (local.get 0) (i32.const 100))))))"#;
+    let body = r#"(func (export "_start")
+        (call $expect (call $mkdir (i32.const 3) (i32.const 8) (i32.const 4)) (i32.const 69))
+        (call $expect (call $link (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 4) (i32.const 4) (i32.const 16)
+            (i32.const 4)) (i32.const 69))
+        (call $expect (call $link (i32.const 4) (i32.const 0) (i32.const 0) (i32.const 4) (i32.const 3) (i32.const 16)
+            (i32.const 4)) (i32.const 69))
+        (call $expect (call $rename (i32.const 3) (i32.const 0) (i32.const 4) (i32.const 4) (i32.const 16)
+            (i32.const 4)) (i32.const 69))
+        (call $expect (call $rename (i32.const 4) (i32.const 0) (i32.const 4) (i32.const 3) (i32.const 16)
+            (i32.const 4)) (i32.const 69))
+        (call $expect (call $open (i32.const 3) (i32.const 1) (i32.const 0) (i32.const 4) (i32.const 8) (i64.const 64)
+            (i64.const 0) (i32.const 0) (i32.const 32)) (i32.const 69))
+        (call $expect (call $open (i32.const 3) (i32.const 1) (i32.const 0) (i32.const 4) (i32.const 0) (i64.const 2)
+            (i64.const 0) (i32.const 0) (i32.const 32)) (i32.const 0))
+        (call $expect (call $times (i32.load (i32.const 32)) (i64.const 0) (i64.const 0) (i32.const 4)) (i32.const 69))
+        ;; What was walked to read-only is not remembered for the other.
+        (call $expect (call $open (i32.const 4) (i32.const 1) (i32.const 0) (i32.const 4) (i32.const 0) (i64.const 64)
+            (i64.const 0) (i32.const 0) (i32.const 32)) (i32.const 0))
+        (call $expect (call $open (i32.const 3) (i32.const 1) (i32.const 0) (i32.const 4) (i32.const 0) (i64.const 64)
+            (i64.const 0) (i32.const 0) (i32.const 32)) (i32.const 69))
+        (call $expect (call $mkdir (i32.const 4) (i32.const 8) (i32.const 4)) (i32.const 0)))"#;
+    let program = runner.compile(&wat::parse_str(format!("(module {imports} {body})")).unwrap()).unwrap();
+    let namespace = namespace();
+    namespace.create_dir("dir").unwrap();
+    namespace.write("dir/file", "content").unwrap();
+    let preopens = vec![Preopen { read_only: true, ..Preopen::new("/r", "/dir") }, Preopen::new("/w", "/dir")];
+    let options = RunOptions { preopens, ..RunOptions::default() };
+    assert_eq!(runner.run(&program, &namespace, options).unwrap(), Outcome::Exited(0));
+    assert_eq!(namespace.read("dir/file").unwrap(), b"content");
+    assert!(namespace.exists("dir/made").unwrap() && !namespace.exists("dir/link").unwrap());
 }
 
 #[test]

@@ -33,13 +33,14 @@ const SYSROOT: &str = "/usr/lib/wasm32-wasi/libc.a";
 const C_PACKAGES: [&str; 4] = ["clang-19", "lld-19", "wasi-libc", "libclang-rt-19-dev-wasm32"];
 
 /// Programs that the tests run, with their packages: other readers of what we write, and jobs on mounts.
-const TOOLS: [(&str, &str); 11] = [
+const TOOLS: [(&str, &str); 12] = [
     ("bsdtar", "libarchive-tools"),
     ("bzip2", "bzip2"),
     ("cpio", "cpio"),
     ("fusermount3", "fuse3"),
     ("git", "git"),
     ("lz4", "lz4"),
+    (crate::linux::QEMU, "qemu-system-x86"),
     ("rsync", "rsync"),
     ("sqlite3", "sqlite3"),
     ("umoci", "umoci"),
@@ -120,14 +121,27 @@ fn in_go() -> Result<Vec<PathBuf>> {
     std::iter::once(go_program("files")).chain(GO_TESTED.map(go_tests)).collect()
 }
 
+fn linux() -> Result<Vec<PathBuf>> {
+    match crate::linux::kernel() {
+        Ok(kernel) => Ok(vec![kernel, crate::linux::init()?]),
+        Err(error) => {
+            // The tests that boot it are told of, and skipped, where it cannot be had.
+            eprintln!("NOT INSTALLED: {error}");
+            Ok(Vec::new())
+        }
+    }
+}
+
 fn in_other_languages() -> Result<Vec<PathBuf>> {
-    Ok(vec![python()?, python_tests()?, rust_program("files")?, python_component()?, javascript_component()?])
+    let made = [python()?, python_tests()?, rust_program("files")?, python_component()?, javascript_component()?];
+    // Not beside the tests of CPython: both may ask Debian for its lists of packages.
+    Ok(made.into_iter().chain(linux()?).collect())
 }
 
 /// The programs of `examples/crash`.
 pub const CRASH_EXAMPLE: [&str; 2] = ["save", "check"];
 
-fn sources() -> PathBuf {
+pub(crate) fn sources() -> PathBuf {
     crate::workspace().join("tests/guests")
 }
 
@@ -198,7 +212,7 @@ fn compiled(name: &str, source: &Path, arguments: impl FnOnce(&mut Command) -> R
 }
 
 /// A name beside `made`, for this process only.
-fn making(made: &Path) -> PathBuf {
+pub(crate) fn making(made: &Path) -> PathBuf {
     made.with_extension(format!("{}.tmp", std::process::id()))
 }
 
@@ -211,7 +225,7 @@ fn rename_made(making: &Path, made: PathBuf) -> Result<PathBuf> {
     Ok(made)
 }
 
-fn is_newer(made: &Path, source: &Path) -> bool {
+pub(crate) fn is_newer(made: &Path, source: &Path) -> bool {
     let modified = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
     modified(made).is_some_and(|made| Some(made) > modified(source))
 }

@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod guests;
 pub mod install;
+pub mod linux;
 mod process;
 
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -17,10 +18,10 @@ pub(crate) struct Run {
     pub(crate) report: Option<Report>,
 }
 
-/// Runs a program to its end, with standard output kept or going to `/dev/null`.
-pub(crate) fn run(program: &OsStr, args: &[OsString], keep: bool) -> Result<Run> {
+/// Runs a program to its end, with standard output kept or going to `/dev/null`; `cache` is the user's cache directory.
+pub(crate) fn run(program: &OsStr, args: &[OsString], cache: &Path, keep: bool) -> Result<Run> {
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stderr(Stdio::piped());
+    command.args(args).stdin(Stdio::null()).stderr(Stdio::piped()).env("XDG_CACHE_HOME", cache);
     command.stdout(if keep { Stdio::piped() } else { Stdio::null() });
     let begun = Instant::now();
     let output = command.spawn()?.wait_with_output()?;

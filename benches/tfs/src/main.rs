@@ -20,10 +20,11 @@ use mountless::backend::tfs::{NewVolume, TfsFs, TfsOptions, TfsReport, TfsVolume
 use mountless::clock::SystemClock;
 use mountless::format::tfs::{SECTOR, Uuid};
 use mountless::fs::{
-    FileSystem, FileSystemExt as _, NewKind, NewNode, NodeId, SyncScope, WritableFileSystem as _, WriteAt,
+    FileSystem, FileSystemExt as _, NewKind, NewNode, NodeId, NodeRef, SyncScope, WritableFileSystem as _, WriteAt,
 };
 use mountless::name::Name;
 use mountless::source::{FileSource, MmapSource, Source, Storage};
+use mountless::transfer::{ExtractOptions, Progress, extract};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -42,16 +43,19 @@ const RUNS: usize = 21;
 /// Turns of what is measured within a process.
 const TURNS: usize = 7;
 
+const USAGE: &str = "usage: mountless-bench-tfs \
+    [list FILE | memory FILE | extract FILE DIR | make FILE | profile open|append|compact|make]";
+
 fn main() -> Result<()> {
     let mut args = std::env::args_os().skip(1);
     match (args.next().and_then(|word| word.into_string().ok()).as_deref(), args.next()) {
         (None, _) => compare(),
         (Some("list"), Some(file)) => list_all(Path::new(&file)),
         (Some("memory"), Some(file)) => memory(Path::new(&file)),
+        (Some("extract"), Some(file)) => extract_all(Path::new(&file), args.next().as_deref().ok_or(USAGE)?),
         (Some("make"), Some(file)) => image::make(&image::tree(FILES)?, Path::new(&file)).map(drop),
         (Some("profile"), Some(what)) => profile(&what.to_string_lossy()),
-        _ => Err("usage: mountless-bench-tfs [list FILE | memory FILE | make FILE | profile open|append|compact|make]"
-            .into()),
+        _ => Err(USAGE.into()),
     }
 }
 
@@ -63,6 +67,7 @@ fn compare() -> Result<()> {
     making(&image)?;
     opening(&image, dir.path())?;
     beside_dump(&image)?;
+    extracting(&image, dir.path())?;
     appending(&dir.path().join("volume"))?;
     logs(dir.path())
 }
@@ -129,6 +134,31 @@ fn beside_dump(path: &Path) -> Result<()> {
             "{files} files, whole processes: dump -t {theirs:.1?}, list {ours:.1?}, ratio {ratio:.1}, of processor time {of_ticks:.1}"
         );
     }
+    Ok(())
+}
+
+fn extracting(path: &Path, dir: &Path) -> Result<()> {
+    let Some(dump) = std::env::var_os("NANOS_DUMP") else {
+        println!("dump -d: not measured, NANOS_DUMP does not name it");
+        return Ok(());
+    };
+    let own = std::env::current_exe()?;
+    let out = dir.join("out");
+    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..TURNS {
+        let sides: [(&OsStr, &Words<'_>, &mut Vec<Duration>); 2] = [
+            (&dump, &["-d".as_ref(), out.as_os_str(), path.as_os_str()], &mut theirs),
+            (own.as_os_str(), &["extract".as_ref(), path.as_os_str(), out.as_os_str()], &mut ours),
+        ];
+        for (program, args, times) in sides {
+            std::fs::create_dir(&out)?;
+            times.push(process::run(program, args)?);
+            std::fs::remove_dir_all(&out)?;
+        }
+    }
+    let (theirs, ours) = (median(theirs), median(ours));
+    let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
+    println!("{FILES} files, whole processes: dump -d {theirs:.2?}, extract {ours:.2?}, ratio {ratio:.1}");
     Ok(())
 }
 
@@ -250,6 +280,14 @@ fn list(fs: &dyn FileSystem, out: &mut impl Write) -> Result<u64> {
         lines.clear();
     }
     Ok(names)
+}
+
+/// What is measured beside `dump -d`: opens, and writes all of it into a directory.
+fn extract_all(path: &Path, dir: &OsStr) -> Result<()> {
+    let (fs, _) = TfsFs::open(mapped(path)?, &TfsOptions::default())?;
+    let top = Arc::new(NodeRef::root(Arc::new(fs)));
+    extract(&top, Path::new(dir), ExtractOptions::default(), &Progress::new())?;
+    Ok(())
 }
 
 /// Memory of the process before and after opening, without pages of the image.

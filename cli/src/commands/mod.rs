@@ -3,6 +3,7 @@
 pub(crate) mod cat;
 pub(crate) mod check;
 pub(crate) mod chmod;
+pub(crate) mod compact;
 pub(crate) mod completions;
 pub(crate) mod convert;
 pub(crate) mod cp;

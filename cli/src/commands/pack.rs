@@ -1,5 +1,7 @@
 //! `mountless pack`, and what it shares with `mountless convert`.
 
+mod tfs;
+
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
@@ -7,14 +9,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use mountless::Stack;
-use mountless::backend::tfs::{ImageOptions, KeepOptions, NewTree, make_image, random_uuid};
+use mountless::backend::tfs::TfsReport;
 use mountless::error::Error;
 use mountless::format::compress::Compression;
 use mountless::fs::FileSystem;
 use mountless::name::escape;
 use mountless::open::{Format, ImageRef, Location};
-use mountless::size::Size;
-use mountless::source::Replacement;
 use mountless::transfer::{Lost, PackFormat, PackOptions, PackReport, PackTarget, Progress, pack_beside, pack_stream};
 
 use crate::failure::{EXIT_FAILED, EXIT_UNREADABLE, Failure, Result};
@@ -31,17 +31,23 @@ What the format cannot hold (extended attributes in cpio, sockets in tar) is tol
 the fields lost_count and lost (path, what). --strict makes it a failure.
 
 Names are sorted and nodes numbered in that order, always; SOURCE_DATE_EPOCH limits times, as reproducible-builds.org \
-describes it. In a TFS modes and owners are kept as attributes that Nanos carries along, with --reproducible not at all.
+describes it. In a TFS modes and owners are kept as attributes that Nanos carries along, with --reproducible not at all; \
+configuration and label of a TFS that is packed are kept.
+
+A manifest is what Nanos' mkfs takes: (children:(prog:(contents:(host:build/prog))) program:/prog). Paths of the host \
+begin from here. Beside sources it gives the configuration, and has no children. --kernel, --boot and --uefi make a \
+disk, with a boot file system in front of the root.
 
 Examples:
   mountless pack rootfs -o initrd.cpio.zst
   mountless pack --reproducible rootfs -o layer.tar.gz
   mountless pack base.cpio.gz changes.tar -o merged.cpio.xz
   mountless pack --format tfs --size 64M rootfs -o volume.img
+  mountless pack --manifest app.manifest --kernel kernel.img --boot boot.img -o disk.img
   mountless pack rootfs -o - --format cpio | ssh host 'cat >/boot/initrd.img'")]
 pub(crate) struct Args {
     /// Directories and images, the lowest first; more than one are merged as layers
-    #[arg(required = true, value_name = "SRC")]
+    #[arg(required_unless_present = "manifest", value_name = "SRC")]
     sources: Vec<OsString>,
 
     /// The image to write; `-` is standard output
@@ -70,8 +76,8 @@ pub(crate) struct How {
     #[arg(long, value_name = "N")]
     level: Option<u32>,
 
-    /// The same bytes from the same files, on any machine: everything belongs to root, and no time is later than
-    /// SOURCE_DATE_EPOCH, or 1970 if that is not set
+    /// The same bytes from the same files, on any machine: everything belongs to root, no time is later than
+    /// SOURCE_DATE_EPOCH, or 1970 if that is not set, and holes of files are written as zeros
     #[arg(long)]
     reproducible: bool,
 
@@ -79,13 +85,8 @@ pub(crate) struct How {
     #[arg(long, value_name = "UID:GID", value_parser = owner)]
     owner: Option<(u32, u32)>,
 
-    /// With --format tfs: bytes that the image shall have at least, so that there is room for more
-    #[arg(long, value_name = "SIZE")]
-    size: Option<Size>,
-
-    /// With --format tfs: what the file system is called
-    #[arg(long, value_name = "NAME")]
-    label: Option<String>,
+    #[command(flatten)]
+    tfs: tfs::Options,
 
     /// Fails, and writes nothing, where the format cannot hold something
     #[arg(long)]
@@ -103,7 +104,7 @@ enum FormatName {
     Cpio,
     /// pax, with extended attributes and fractions of times
     Tar,
-    /// The file system of Nanos, without a disk around it; never told by a name
+    /// The file system of Nanos, or a disk with it; never told by a name
     Tfs,
 }
 
@@ -126,11 +127,19 @@ fn owner(text: &str) -> std::result::Result<(u32, u32), String> {
 
 pub(crate) fn run(args: &Args) -> Result {
     let options = args.open.options();
+    if args.sources.is_empty() {
+        return args.how.write_manifest(&args.output);
+    }
     let shown = args.sources.iter().map(|source| source.to_string_lossy()).collect::<Vec<_>>().join(", ");
-    let fs = patiently("opening", &shown, || Stack::open_with(&args.sources, &options)?.read_only())
-        .map_err(|error| unreadable(&error))?;
+    let opened = patiently("opening", &shown, || {
+        let stack = Stack::open_with(&args.sources, &options)?;
+        // What is above hides what is below.
+        let report = stack.facts().filter_map(|facts| facts.tfs.as_ref()).last().cloned();
+        Ok((stack.read_only()?, report))
+    });
+    let (fs, report) = opened.map_err(|error| unreadable(&error))?;
     let leave_out = if args.output == Path::new("-") { None } else { inside(&args.sources, &args.output) };
-    args.how.write(&fs, &args.output, None, leave_out)
+    args.how.write(&fs, &args.output, None, report.as_ref(), leave_out)
 }
 
 /// Where the output lies in a directory that is packed.
@@ -186,19 +195,20 @@ impl How {
     fn options(&self, leave_out: Option<Box<[u8]>>) -> Result<PackOptions> {
         let epoch = source_date_epoch()?.or(self.reproducible.then_some(0));
         let owner = self.owner.or(self.reproducible.then_some((0, 0)));
-        Ok(PackOptions { latest_mtime: epoch, owner, leave_out, as_layer: false })
+        Ok(PackOptions { latest_mtime: epoch, owner, leave_out, as_layer: false, holes: !self.reproducible })
     }
 
-    /// Writes the tree of `fs` to `output` and tells about it.
+    /// Writes the tree of `fs` to `output` and tells about it. What a TFS has besides a tree stands in `like_tfs`.
     pub(crate) fn write(
         &self,
         fs: &Arc<dyn FileSystem>,
         output: &Path,
         like: Option<Format>,
+        like_tfs: Option<&TfsReport>,
         leave_out: Option<Box<[u8]>>,
     ) -> Result {
-        if self.format == Some(FormatName::Tfs) {
-            return self.write_tfs(fs, output);
+        if self.is_tfs()? {
+            return self.write_tfs(fs, output, like_tfs);
         }
         let target = self.target(output, like)?;
         let options = self.options(leave_out)?;
@@ -226,65 +236,6 @@ impl How {
         if self.json {
             let mut out = output::stdout();
             write_json(&mut out, &shown, target, &report)?;
-            out.flush()?;
-        }
-        Ok(ExitCode::SUCCESS)
-    }
-
-    /// Makes a file system of Nanos.
-    fn write_tfs(&self, fs: &Arc<dyn FileSystem>, output: &Path) -> Result {
-        let shown = output.display().to_string();
-        let unusable = [
-            (output == Path::new("-"), "standard output, for it is not written from front to back"),
-            (self.compress.is_some_and(|how| how != CompressName::None), "a compression, for it is changed in place"),
-            (self.owner.is_some(), "--owner"),
-        ];
-        if let Some((_, what)) = unusable.iter().find(|(is_given, _)| *is_given) {
-            let failure = Failure::new(EXIT_UNREADABLE, format!("cannot write: {shown}: tfs does not take {what}"));
-            return Err(failure.next("leave it out"));
-        }
-        // Nanos knows no owners and modes: what shall be the same everywhere has none.
-        let epoch = source_date_epoch()?;
-        let keep = KeepOptions { attributes: !self.reproducible, latest_mtime: epoch };
-        let options = ImageOptions {
-            size: self.size.map_or(0, |Size(bytes)| bytes),
-            label: self.label.clone().unwrap_or_default().into_bytes(),
-            uuid: None,
-        };
-        let failed = |error: Error| failed(&shown, &error);
-        let made = patiently("packing", &shown, || {
-            let (tree, report) = NewTree::from_fs(fs, &keep)?;
-            if self.strict && report.lost_count > 0 {
-                return Ok((None, report));
-            }
-            let uuid = if self.reproducible { None } else { Some(random_uuid()?) };
-            let replacement = Replacement::create(output)?;
-            let made = make_image(&replacement.storage()?, &tree, None, &ImageOptions { uuid, ..options.clone() })?;
-            Ok((Some((replacement, made)), report))
-        });
-        let (made, report) = made.map_err(failed)?;
-        tell_each(report.lost.iter().map(|lost| (&*lost.path, lost.what.to_string())), report.lost_count);
-        let Some((replacement, made)) = made else {
-            let message = format!("not written: {shown}: tfs cannot hold all of it");
-            return Err(Failure::new(EXIT_FAILED, message).next("another format may, or go without --strict"));
-        };
-        replacement.commit().map_err(failed)?;
-        if self.json {
-            let mut out = output::stdout();
-            let mut object = Object::begin(&mut out)?;
-            object.text("image", &shown)?;
-            object.text("format", "tfs")?;
-            object.text("uuid", made.uuid)?;
-            object.number("entries", made.root.nodes)?;
-            object.number("content_bytes", made.root.content_bytes)?;
-            object.number("stored_bytes", made.len)?;
-            object.number("lost_count", report.lost_count)?;
-            object.array("lost", &report.lost, |lost, object| {
-                object.text("path", escape(&lost.path))?;
-                object.text("what", &lost.what)
-            })?;
-            object.end()?;
-            out.write_all(b"\n")?;
             out.flush()?;
         }
         Ok(ExitCode::SUCCESS)

@@ -16,7 +16,9 @@ use mountless::fs::{FileSystem, FileSystemExt as _, SyncScope};
 use mountless::namespace::{Follow, Namespace};
 use mountless::size::Size;
 use mountless::source::{MmapSource, Source as _};
-use mountless_wasi::run::{Cache, Deterministic, Invoked, Outcome, Output, RunError, RunOptions, Runner, Stdin};
+use mountless_wasi::run::{
+    Cache, Deterministic, Invoked, Outcome, Output, Preopen, RunError, RunOptions, Runner, Stdin,
+};
 
 use crate::failure::{Failure, Result, plainly};
 use crate::image::patiently;
@@ -43,7 +45,8 @@ image, the program or the command line is wrong.
 Examples:
   mountless run -i base.cpio.gz image:/bin/app.wasm --check
   mountless run -i base.cpio -i app.cpio --timeout 30s app.wasm ARGUMENT
-  mountless run -i base.cpio --volume ./data:/data:ro --env MODE=test image:/bin/app.wasm")]
+  mountless run -i base.cpio --volume ./data:/data:ro --env MODE=test image:/bin/app.wasm
+  mountless run -i base.cpio --preopen /:ro --preopen /tmp app.wasm")]
 pub(crate) struct Args {
     #[command(flatten)]
     stack: StackArgs,
@@ -55,6 +58,11 @@ pub(crate) struct Args {
     /// Where the program starts
     #[arg(short, long, value_name = "/PATH")]
     workdir: Option<String>,
+
+    /// Gives the program a directory of the stack under a name, `:ro` for reading only, instead of all of the stack as /;
+    /// repeat it for more
+    #[arg(long = "preopen", value_name = "[NAME=]/PATH[:ro]", value_parser = preopen)]
+    preopens: Vec<Preopen>,
 
     /// Ends the program after this time, for example 500ms or 2m
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -96,10 +104,6 @@ pub(crate) struct Args {
     #[command(flatten)]
     outcome: OutcomeArgs,
 
-    /// Compiles the program anew, and does not keep the result in the user's cache directory
-    #[arg(long)]
-    no_cache: bool,
-
     /// WebAssembly module or component, and its arguments: a file of the host, or image:/PATH for one in the stack
     #[arg(required = true, trailing_var_arg = true, num_args = 1.., value_names = ["PROGRAM", "ARG"])]
     command: Vec<String>,
@@ -119,6 +123,16 @@ pub(crate) fn variable(text: &str) -> std::result::Result<(String, String), Stri
     }
 }
 
+fn preopen(text: &str) -> std::result::Result<Preopen, String> {
+    let (rest, read_only) = text.strip_suffix(":ro").map_or((text, false), |rest| (rest, true));
+    match rest.split_once('=').unwrap_or((rest, rest)) {
+        (name, path) if !name.is_empty() && path.starts_with('/') => {
+            Ok(Preopen { name: name.to_owned(), path: path.to_owned(), read_only })
+        }
+        _ => Err("a preopen is /PATH, NAME=/PATH or either with :ro, with an absolute path".to_owned()),
+    }
+}
+
 pub(crate) fn run(args: Args) -> Result {
     start(args).map_err(|failure| failure.with_code(EXIT_FAILED))
 }
@@ -133,7 +147,7 @@ fn start(args: Args) -> Result {
     let program = words.next().unwrap_or_default();
     let wasm = read_program(&program, &namespace)?;
     let failed = |error: RunError| program_failed(&program, &error);
-    let cache = if args.no_cache { Cache::Off } else { Cache::User };
+    let cache = if args.stack.no_cache() { Cache::Off } else { Cache::User };
     let runner = match (args.fuel, args.timeout) {
         (Some(_), _) => Runner::metered(&cache),
         (None, Some(_)) => Runner::new(&cache),
@@ -149,6 +163,7 @@ fn start(args: Args) -> Result {
         args: std::iter::once(program_name(&program).to_owned()).chain(program_args).collect(),
         env: args.env,
         workdir: args.workdir,
+        preopens: if args.preopens.is_empty() { RunOptions::default().preopens } else { args.preopens },
         timeout: args.timeout,
         memory_max,
         fuel: args.fuel,
@@ -156,7 +171,6 @@ fn start(args: Args) -> Result {
         stdin: Stdin::Inherit,
         stdout: Output::Inherit,
         stderr: Output::Inherit,
-        ..RunOptions::default()
     };
     let outcome = match &args.invoke {
         None => runner.run(&compiled, &namespace, options).map_err(failed)?,
@@ -293,7 +307,7 @@ fn program_failed(program: &str, error: &RunError) -> Failure {
     let failure = Failure::new(EXIT_FAILED, format!("cannot run: {program}: {error}"));
     match error {
         RunError::NoEntry => failure.next("--invoke NAME calls one of its functions"),
-        RunError::Preopen { .. } => failure.next("--workdir takes a directory of the stack"),
+        RunError::Preopen { .. } => failure.next("--workdir and --preopen take directories of the stack"),
         _ => failure,
     }
 }

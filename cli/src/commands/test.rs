@@ -110,10 +110,6 @@ pub(crate) struct Args {
     #[arg(long)]
     schema: bool,
 
-    /// Compiles the programs anew, and does not keep the result in the user's cache directory
-    #[arg(long)]
-    no_cache: bool,
-
     #[command(flatten)]
     open: OpenArgs,
 }
@@ -163,7 +159,7 @@ fn execute(args: &Args, cases: Vec<Case>, skipped: usize) -> Result<RunReport> {
     if cases.is_empty() {
         return Ok(RunReport::default());
     }
-    let cache = if args.no_cache { Cache::Off } else { Cache::User };
+    let cache = if args.open.no_cache { Cache::Off } else { Cache::User };
     let engine = Engine::new(&cache).map_err(|error| Failure::new(EXIT_FAILED, error.to_string()))?;
     let engine = Arc::new(engine.open_options(args.open.options()));
     let default = RunConfig::default();

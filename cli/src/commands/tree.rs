@@ -9,6 +9,7 @@ use mountless::attr::{Attr, FileType};
 use mountless::fs::{FileSystem, NodeId};
 use mountless::name::escape;
 use mountless::namespace::Follow;
+use mountless::path::check_len;
 
 use crate::failure::Result;
 use crate::image::{Images, OpenArgs, Target};
@@ -112,6 +113,7 @@ fn visit(target: &Target, depth: Option<u32>, mut each: impl FnMut(Event<'_>) ->
                     path.push(b'/');
                 }
                 path.extend_from_slice(&child.name);
+                check_len(path.len().saturating_sub(1)).map_err(|error| target.failed_at(&path, &error))?;
                 next = Some(child);
                 more.clear();
                 more.extend(levels.iter().map(|level| !level.rest.as_slice().is_empty()));

@@ -1,7 +1,6 @@
 //! `diff`, `check`, `mtree`, `du`, `log` and `klog`.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 
 use insta::assert_snapshot;
@@ -257,7 +256,7 @@ fn directories_are_summed_up() {
 #[test]
 fn what_can_be_read_of_a_damaged_volume_is_written_anew() {
     let sandbox = Sandbox::new();
-    let Some(image) = sample(&sandbox, "corrupt-frame-length") else { return };
+    let Some(image) = sandbox.sample("corrupt-frame-length") else { return };
     let out = sandbox.input("repaired.img").to_str().unwrap().to_owned();
     let done = sandbox.run(["check", &image, "--repair", &out]);
     assert_snapshot!(done.shown(), @"
@@ -283,25 +282,10 @@ fn what_can_be_read_of_a_damaged_volume_is_written_anew() {
     assert_eq!(sandbox.run(["check", &out]).code, 0, "the old file was lost");
 }
 
-/// A sample image of TFS, decompressed.
-fn sample(sandbox: &Sandbox, name: &str) -> Option<String> {
-    let shared =
-        std::env::var_os("MOUNTLESS_SHARED").map_or_else(|| xtask::workspace().join("../shared"), PathBuf::from);
-    let path = shared.join(format!("images/tfs/{name}.img.zst"));
-    if !path.exists() {
-        assert!(std::env::var_os("CI").is_none(), "no {}", path.display());
-        eprintln!("NOT TESTED: no {}; set MOUNTLESS_SHARED", path.display());
-        return None;
-    }
-    let image = Command::new("zstd").arg("-dcq").arg(path).output().unwrap();
-    assert!(image.status.success());
-    Some(sandbox.file(&format!("{name}.img"), image.stdout))
-}
-
 #[test]
 fn logs_are_shown_record_by_record() {
     let sandbox = Sandbox::new();
-    let Some(image) = sample(&sandbox, "basic") else { return };
+    let Some(image) = sandbox.sample("basic") else { return };
     let log = sandbox.run(["log", &image]);
     assert_eq!((log.code, &*log.stderr), (0, ""));
     let first: Vec<_> = log.stdout.lines().take(3).collect();
@@ -318,7 +302,7 @@ fn logs_are_shown_record_by_record() {
     let offsets: Vec<_> = lines.iter().map(|line| line["offset"].as_u64().unwrap()).collect();
     assert_eq!(offsets[0], 0);
 
-    let Some(damaged) = sample(&sandbox, "corrupt-frame-length") else { return };
+    let Some(damaged) = sandbox.sample("corrupt-frame-length") else { return };
     let log = sandbox.run(["log", &damaged]);
     assert_eq!(log.code, 1);
     assert!(log.stdout.lines().last().unwrap().contains(" damaged: "), "{}", log.stdout);

@@ -3,6 +3,7 @@
 //! Here and not in `tests/`, because only a package's own tests have its binary built before them.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod bombs;
 mod broken;
 mod cargo;
 mod compare;
@@ -13,8 +14,10 @@ mod inject;
 mod inspect;
 mod mounts;
 mod pack;
+mod remember;
 mod run;
 mod sandbox;
 mod test;
+mod tfs;
 mod volumes;
 mod watch;

@@ -350,3 +350,73 @@ fn a_tfs_holds_the_tree_too() {
       next: leave it out
     ");
 }
+
+#[test]
+fn holes_stay_holes_in_tar_and_other_tools_see_them() {
+    const LEN: u64 = 64 << 20;
+    let sandbox = Sandbox::new();
+    let root = sandbox.input("root");
+    fs::create_dir(&root).unwrap();
+    let names = ["middle", "end", "all", "none", "odd\u{fc} name"];
+    for name in names {
+        let file = fs::File::create(root.join(name)).unwrap();
+        if name != "none" {
+            file.set_len(LEN).unwrap();
+        }
+        let write = |at, bytes: &[u8]| std::os::unix::fs::FileExt::write_all_at(&file, bytes, at).unwrap();
+        match name {
+            "middle" => write(LEN / 2, b"middle"),
+            "end" => write(LEN - 3, b"end"),
+            "none" => write(0, &[b'x'; 9000]),
+            "all" => {}
+            _ => (0..20).for_each(|at| write(at << 21, b"odd")),
+        }
+    }
+    let (root, tar) = (root.to_str().unwrap(), sandbox.input("out.tar").to_str().unwrap().to_owned());
+    let again = sandbox.input("again.tar").to_str().unwrap().to_owned();
+    for arguments in [&["pack", root, "-o", &tar][..], &["convert", &tar, &again]] {
+        let done = sandbox.run(arguments);
+        assert_eq!((done.code, &*done.stderr), (0, ""));
+    }
+    assert_eq!(fs::read(&tar).unwrap(), fs::read(&again).unwrap());
+    assert!(fs::metadata(&tar).unwrap().len() < 1 << 20, "holes were written");
+    for (program, arguments) in
+        [("tar", &["--no-same-owner", "-xpf"][..]), ("bsdtar", &["-xpf"]), ("mountless", &["extract"])]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        if program == "mountless" {
+            assert_eq!(sandbox.run(["extract", &tar, dir.path().to_str().unwrap()]).code, 0);
+        } else {
+            let unpacked = Command::new(program).args(arguments).arg(&tar).current_dir(dir.path()).output().unwrap();
+            assert!(unpacked.status.success(), "{program}: {}", String::from_utf8_lossy(&unpacked.stderr));
+        }
+        for name in names {
+            let (ours, theirs) = (dir.path().join(name), Path::new(root).join(name));
+            assert!(fs::read(&ours).unwrap() == fs::read(theirs).unwrap(), "{program}, {name}");
+            let metadata = fs::metadata(ours).unwrap();
+            assert!(metadata.blocks() * 512 < 1 << 20, "{program}, {name}: {} blocks", metadata.blocks());
+        }
+    }
+    // Where they are depends on the machine.
+    let done = sandbox.run(["pack", "--reproducible", root, "-o", &again]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(fs::metadata(&again).unwrap().len() > 4 * LEN);
+}
+
+#[test]
+fn a_file_that_shrinks_while_it_is_packed_is_filled_up() {
+    // Those of sysfs say that they have 4096 bytes, and have fewer.
+    let dir = "/sys/kernel/mm/transparent_hugepage";
+    if !Path::new(dir).exists() {
+        eprintln!("NOT TESTED: no {dir}");
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let image = sandbox.input("out.tar").to_str().unwrap().to_owned();
+    let done = sandbox.run(["pack", dir, "-o", &image]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    assert!(done.stderr.contains("it changed while it was read: "), "{}", done.stderr);
+    let size = sandbox.run(["stat", "--json", &format!("{image}:/enabled")]);
+    let size: serde_json::Value = serde_json::from_str(&size.stdout).unwrap();
+    assert_eq!(size["size"], 4096, "{size}");
+}

@@ -195,7 +195,7 @@ fn what_cannot_be_run_says_why_with_125() {
       next: --max-unpacked SIZE raises the limit, if you trust the image
 
     mountless: cannot run: image:/bin/demo.wasm: preopen ".": /nowhere: no such file or directory
-      next: --workdir takes a directory of the stack
+      next: --workdir and --preopen take directories of the stack
 
     mountless: cannot mount volume: /etc/motd: file exists
       next: a volume's path must be a directory, or free, and below the root
@@ -218,6 +218,27 @@ fn what_cannot_be_run_says_why_with_125() {
 
     For more information, try '--help'.
     "##);
+}
+
+/// The program makes a file in /tmp, and exits with 4 if it cannot.
+#[test]
+fn a_program_has_what_is_preopened_and_no_more() {
+    let sandbox = Sandbox::new();
+    let image = sandbox.image("base.cpio", &[("tmp/there", b"already"), ("etc/motd", b"")]);
+    let run = |preopens: &[&str]| {
+        let flags = preopens.iter().flat_map(|preopen| ["--preopen", preopen]);
+        let arguments = ["run", "-i", &image, "--deterministic"].into_iter().chain(flags);
+        sandbox.run(arguments.chain([&*wasm("moments"), "/tmp"])).code
+    };
+    assert_eq!(run(&[]), 0);
+    assert_eq!(run(&["/tmp"]), 0);
+    assert_eq!(run(&["/:ro", "/tmp"]), 0, "the longest name counts");
+    assert_eq!(run(&["/tmp=/etc"]), 0, "another directory under the name");
+    assert_eq!(run(&["/tmp:ro"]), 4);
+    assert_eq!(run(&["/", "/tmp:ro"]), 4);
+    assert_eq!(run(&["/etc"]), 4);
+    assert_eq!(run(&["tmp"]), 125);
+    assert_eq!(run(&["/none"]), 125);
 }
 
 #[test]

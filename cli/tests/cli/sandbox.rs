@@ -72,17 +72,37 @@ impl Sandbox {
         path
     }
 
+    /// A sample image of TFS, decompressed.
+    pub(crate) fn sample(&self, name: &str) -> Option<String> {
+        let shared =
+            std::env::var_os("MOUNTLESS_SHARED").map_or_else(|| xtask::workspace().join("../shared"), PathBuf::from);
+        let path = shared.join(format!("images/tfs/{name}.img.zst"));
+        if !path.exists() {
+            assert!(std::env::var_os("CI").is_none(), "no {}", path.display());
+            eprintln!("NOT TESTED: no {}; set MOUNTLESS_SHARED", path.display());
+            return None;
+        }
+        let image = Command::new("zstd").arg("-dcq").arg(path).output().unwrap();
+        assert!(image.status.success());
+        Some(self.file(&format!("{name}.img"), image.stdout))
+    }
+
     /// The command, in the empty directory, which is the one for temporary files too, and without an environment but
     /// for the cache of compiled programs.
     pub(crate) fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mountless"));
-        let cache = std::path::absolute(xtask::guests::dir().join("cache")).unwrap();
+        let mut command = self.prepared(Command::new(env!("CARGO_BIN_EXE_mountless")));
+        command.args(arguments);
         command
-            .env_clear()
-            .env("XDG_CACHE_HOME", cache)
-            .env("TMPDIR", self.here.path())
-            .current_dir(self.here.path())
-            .args(arguments);
+    }
+
+    /// Another command in the same place, which runs ours.
+    pub(crate) fn run_as(&self, command: Command) -> Done {
+        self.done(self.prepared(command).output().unwrap())
+    }
+
+    fn prepared(&self, mut command: Command) -> Command {
+        let cache = std::path::absolute(xtask::guests::dir().join("cache")).unwrap();
+        command.env_clear().env("XDG_CACHE_HOME", cache).env("TMPDIR", self.here.path()).current_dir(self.here.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

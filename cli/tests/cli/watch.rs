@@ -3,7 +3,7 @@
 use std::fs;
 
 use insta::assert_snapshot;
-use mountless_tests::c_guest;
+use mountless_tests::{c_guest, component};
 
 use crate::sandbox::Sandbox;
 
@@ -44,6 +44,40 @@ fn deterministic_runs_are_alike() {
     let other = run("--deterministic=7").0;
     assert_ne!(other, stdout, "another seed");
     assert_eq!(other.lines().count(), stdout.lines().count());
+}
+
+/// The program asks for the time, for random bytes, and sleeps for an hour.
+#[test]
+fn deterministic_runs_save_the_same_image() {
+    let sandbox = Sandbox::new();
+    let image = with_tmp(&sandbox);
+    let component = component::from_module(&c_guest("moments"));
+    for (number, wasm) in [wasm("moments"), component.to_str().unwrap().to_owned()].into_iter().enumerate() {
+        let run = |turn: u32| {
+            let trace = sandbox.input(&format!("trace-{number}-{turn}"));
+            let saved = sandbox.input(&format!("saved-{number}-{turn}.tar"));
+            let done = sandbox.run([
+                "run",
+                "-i",
+                &image,
+                "--deterministic=3",
+                "--timeout",
+                "5m",
+                "--trace",
+                trace.to_str().unwrap(),
+                "--save",
+                saved.to_str().unwrap(),
+                &wasm,
+                "/tmp",
+            ]);
+            assert_eq!((done.code, &*done.stderr), (0, ""));
+            (done.stdout, fs::read_to_string(&trace).unwrap(), fs::read(&saved).unwrap())
+        };
+        let first = run(0);
+        assert!(first.0.ends_with("slept for an hour: yes\n"), "{}", first.0);
+        assert!(first.1.contains("create(\"/tmp/made\""), "{}", first.1);
+        assert!(first == run(1), "{wasm}");
+    }
 }
 
 #[test]

@@ -148,7 +148,8 @@ impl Editor {
                 Ok(None)
             }
             Kind::Archive { path, target } => {
-                pack_file(&self.fs, path, *target, &PackOptions::default(), progress).map(Some)
+                let options = PackOptions { holes: true, ..PackOptions::default() };
+                pack_file(&self.fs, path, *target, &options, progress).map(Some)
             }
         }
     }

@@ -16,6 +16,7 @@ use crate::fs::{FileSystem, FileSystemExt, NodeRef};
 use crate::limits::SKIPPED_KEPT_MAX;
 use crate::name::escape;
 use crate::open::{Format, ImageRef, OpenOptions, OpenedImage, format_of, open, open_stored, stored_bytes, with_image};
+use crate::path::TreePath;
 use crate::source::Source;
 
 /// What a check found.
@@ -184,12 +185,15 @@ fn skipped(report: &ArchiveReport, within: Option<&str>, problems: &mut Vec<Prob
 
 /// Reads the content of every file.
 fn read_all(fs: &Arc<dyn FileSystem>, problems: &mut Vec<Problem>) -> Result<()> {
-    let mut todo = Vec::from([(Vec::new(), NodeRef::root(Arc::clone(fs)))]);
+    let mut todo = Vec::from([(TreePath::top(), NodeRef::root(Arc::clone(fs)))]);
     while let Some((path, node)) = todo.pop() {
+        let path = Arc::new(path);
         let visited = match node.file_type() {
             FileType::Dir => fs.for_each_entry(node.node(), |entry| {
-                let path = [&path, &b"/"[..], entry.name.as_bytes()].concat();
-                todo.push((path, NodeRef::lookup(fs, node.node(), entry.name)?));
+                todo.push((
+                    TreePath::below(&path, entry.name.as_bytes())?,
+                    NodeRef::lookup(fs, node.node(), entry.name)?,
+                ));
                 Ok(())
             }),
             FileType::File => fs.for_each_run(node.node(), |_| Ok(())),
@@ -197,7 +201,7 @@ fn read_all(fs: &Arc<dyn FileSystem>, problems: &mut Vec<Problem>) -> Result<()>
         };
         if let Err(error) = visited {
             let problem = damage(&error).ok_or(error)?;
-            problems.push(Problem { class: "content", path: Some(path), ..problem });
+            problems.push(Problem { class: "content", path: Some(path.after(b"/")), ..problem });
         }
     }
     Ok(())

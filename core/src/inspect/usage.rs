@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use crate::error::Result;
 use crate::fs::{FileSystemExt, NodeRef};
+use crate::path::TreePath;
 
 /// What is at a path and below it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,12 +29,12 @@ impl Usage {
 
 /// A directory that is being summed up.
 struct Open {
-    path: Vec<u8>,
+    path: Arc<TreePath>,
     node: Arc<NodeRef>,
     usage: Usage,
     depth: u32,
     /// Directories in it that come next, the first one last.
-    dirs: Vec<(Vec<u8>, Arc<NodeRef>)>,
+    dirs: Vec<(TreePath, Arc<NodeRef>)>,
 }
 
 /// Calls `visit` with each directory, after those in it, and with `top` last, whatever it is; paths begin with that of
@@ -56,31 +57,32 @@ pub fn usage(top: &Arc<NodeRef>, path: &[u8], mut visit: impl FnMut(&[u8], u32, 
     if !top.file_type().is_dir() {
         return visit(path, 0, of_node(top)?);
     }
-    let mut open = |path: Vec<u8>, node: Arc<NodeRef>, depth| {
+    let prefix = if path.ends_with(b"/") { path.to_vec() } else { [path, b"/"].concat() };
+    let mut open = |path: Arc<TreePath>, node: Arc<NodeRef>, depth| {
         let mut usage = of_node(&node)?;
         let mut dirs = Vec::new();
         node.fs().for_each_entry(node.node(), |entry| {
             let below = Arc::new(NodeRef::lookup(node.fs(), node.node(), entry.name)?);
             if below.file_type().is_dir() {
-                let slash = if path.ends_with(b"/") { &b""[..] } else { b"/" };
-                dirs.push(([&path, slash, entry.name.as_bytes()].concat(), below));
+                dirs.push((TreePath::below(&path, entry.name.as_bytes())?, below));
             } else {
                 usage.add(of_node(&below)?);
             }
             Ok(())
         })?;
-        dirs.sort_by(|one, other| other.0.cmp(&one.0));
+        dirs.sort_by(|one: &(TreePath, _), other| other.0.name().cmp(one.0.name()));
         Ok::<_, crate::error::Error>(Open { path, node, usage, depth, dirs })
     };
-    let mut stack = Vec::from([open(path.to_vec(), Arc::clone(top), 0_u32)?]);
+    let mut stack = Vec::from([open(Arc::new(TreePath::top()), Arc::clone(top), 0_u32)?]);
     while let Some(dir) = stack.last_mut() {
         if let Some((path, node)) = dir.dirs.pop() {
             let depth = dir.depth.saturating_add(1);
-            stack.push(open(path, node, depth)?);
+            stack.push(open(Arc::new(path), node, depth)?);
             continue;
         }
         let Some(done) = stack.pop() else { break };
-        visit(&done.path, done.depth, done.usage)?;
+        let shown = if done.path.is_top() { path.to_vec() } else { done.path.after(&prefix) };
+        visit(&shown, done.depth, done.usage)?;
         drop(done.node);
         if let Some(above) = stack.last_mut() {
             above.usage.add(done.usage);

@@ -311,6 +311,8 @@ impl Namespace {
             return Err(Errno::CrossDevice.into());
         }
         let writable = from.mount().writable()?;
+        // The same mount, but it may be seen read-only from there.
+        to.mount().writable()?;
         if from.walk.must_be_dir() || to.walk.must_be_dir() {
             let source = from.existing()?.ok_or(Errno::NotFound)?;
             if !source.is_dir() || (to.walk.must_be_dir() && to.existing()?.is_some_and(|existing| !existing.is_dir()))
@@ -341,6 +343,8 @@ impl Namespace {
             return Err(Errno::CrossDevice.into());
         }
         let writable = to.mount().writable()?;
+        // Through the new name it could be changed.
+        node.writable()?;
         if to.walk.must_be_dir() {
             return Err(match to.existing()? {
                 Some(_) => Errno::Exists,

@@ -33,8 +33,8 @@ pub struct WalkCache {
 }
 
 struct Walked {
-    /// Mount and node. Node ids are not reused, so the place need not be held.
-    start: (u64, NodeId),
+    /// Mount and node, and whether it is seen read-only. Node ids are not reused, so the place need not be held.
+    start: (u64, NodeId, bool),
     path: Box<[u8]>,
     follow: Follow,
     found: Location,
@@ -96,7 +96,7 @@ impl WalkCache {
             self.clear();
             self.version = version;
         }
-        let start = (dir.mount().id(), dir.node());
+        let start = (dir.mount().id(), dir.node(), dir.mount().is_read_only_view());
         let slot = self.slot(start, path);
         if let Some(Some(walked)) = self.slots.get(slot)
             && walked.start == start
@@ -115,9 +115,9 @@ impl WalkCache {
         Ok(result)
     }
 
-    fn slot(&self, start: (u64, NodeId), path: &[u8]) -> usize {
+    fn slot(&self, start: (u64, NodeId, bool), path: &[u8]) -> usize {
         let mut hasher = self.hasher.build_hasher();
-        hasher.write_u64(start.0 ^ start.1.get().rotate_left(32));
+        hasher.write_u64(start.0 ^ start.1.get().rotate_left(32) ^ u64::from(start.2));
         hasher.write(path);
         // OK: less than `SLOTS`.
         usize::try_from(hasher.finish() % to_u64(SLOTS)).unwrap_or(0)

@@ -21,16 +21,18 @@ pub(super) struct Place {
     pub(super) file_type: FileType,
     /// Whether a reference is held; roots need none.
     counted: bool,
+    /// Whose reference it is, if it is another's: only kept.
+    _of: Option<Location>,
 }
 
 impl Place {
     pub(super) const fn counted(mount: Arc<Mount>, node: NodeId, file_type: FileType) -> Self {
-        Self { mount, node, file_type, counted: true }
+        Self { mount, node, file_type, counted: true, _of: None }
     }
 
     pub(super) fn root_of(mount: Arc<Mount>) -> Self {
         let node = mount.fs().root();
-        Self { mount, node, file_type: FileType::Dir, counted: false }
+        Self { mount, node, file_type: FileType::Dir, counted: false, _of: None }
     }
 
     pub(super) fn is_same(&self, other: &Self) -> bool {
@@ -90,6 +92,17 @@ impl Location {
     pub fn node_ref(&self) -> NodeRef {
         let fs = self.0.mount.shared_fs();
         NodeRef::held(fs, self.node(), self.file_type(), Arc::<Place>::clone(&self.0))
+    }
+
+    /// The same node, from which nothing can be changed: not it, not what is below, not by any path, and not in what is
+    /// mounted there.
+    #[must_use]
+    pub fn read_only(&self) -> Self {
+        let Place { mount, node, file_type, .. } = &*self.0;
+        let view = Arc::new(mount.read_only_view());
+        // Its own reference would have to be asked for by a name, which it need not have: this one is held instead.
+        let held = Place { mount: view, node: *node, file_type: *file_type, counted: false, _of: Some(self.clone()) };
+        Self::new(held)
     }
 
     /// The writing half of the filesystem.

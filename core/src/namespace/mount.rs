@@ -26,9 +26,21 @@ pub(super) struct Mount {
     id: u64,
     fs: Arc<dyn FileSystem>,
     options: MountOptions,
+    /// As it is seen from a read-only location: nothing here may be changed, nor in what is mounted below.
+    is_read_only_view: bool,
 }
 
 impl Mount {
+    /// The same mount, seen read-only.
+    pub(super) fn read_only_view(&self) -> Self {
+        let options = MountOptions { read_only: true };
+        Self { id: self.id, fs: Arc::clone(&self.fs), options, is_read_only_view: true }
+    }
+
+    pub(super) const fn is_read_only_view(&self) -> bool {
+        self.is_read_only_view
+    }
+
     pub(super) const fn id(&self) -> u64 {
         self.id
     }
@@ -87,7 +99,7 @@ struct Covered {
 
 impl MountTable {
     pub(super) fn new(fs: Arc<dyn FileSystem>) -> (Self, Arc<Mount>) {
-        let root = Arc::new(Mount { id: 0, fs, options: MountOptions::default() });
+        let root = Arc::new(Mount { id: 0, fs, options: MountOptions::default(), is_read_only_view: false });
         (Self { any: AtomicBool::new(false), covered: RwLock::default() }, root)
     }
 
@@ -105,7 +117,8 @@ impl MountTable {
         if covered.contains_key(&key) {
             return Err(Errno::Busy.into());
         }
-        covered.insert(key, Covered { by: Arc::new(Mount { id, fs, options }), _at: at });
+        let by = Arc::new(Mount { id, fs, options, is_read_only_view: false });
+        covered.insert(key, Covered { by, _at: at });
         self.any.store(true, Ordering::Release);
         Ok(())
     }
@@ -116,7 +129,8 @@ impl MountTable {
             return None;
         }
         let covered = self.covered.read().unwrap_or_else(PoisonError::into_inner);
-        covered.get(&(mount.id, node)).map(|covered| Arc::clone(&covered.by))
+        let by = &covered.get(&(mount.id, node))?.by;
+        Some(if mount.is_read_only_view { Arc::new(by.read_only_view()) } else { Arc::clone(by) })
     }
 
     /// Sum of the versions of all filesystems, `root` among them, and the count of mounts. None of these ever falls.

@@ -279,3 +279,23 @@ fn what_was_read_from_a_lower_is_not_held_past_copy_up() {
     assert_eq!(writer.write_at(3, b"ABOVE").unwrap(), 5);
     assert_eq!((reader.read_at(0, &mut buf).unwrap(), &buf), (8, b"belABOVE"));
 }
+
+#[test]
+fn a_read_only_location_keeps_what_is_mounted_below() {
+    let namespace = Namespace::new(Arc::new(MemFs::new()));
+    namespace.create_dir("a").unwrap();
+    namespace.mount("a", Arc::new(MemFs::new()), MountOptions::default()).unwrap();
+    namespace.write("a/f", "1").unwrap();
+    let view = namespace.root().read_only();
+    assert!(view.is_same(namespace.root()));
+    for path in [&b"b"[..], b"a/b"] {
+        assert_eq!(namespace.create_dir_at(&view, path, 0o755).unwrap_err(), Errno::ReadOnly);
+    }
+    let write = OpenHow { write: true, ..OpenHow::READ };
+    assert_eq!(namespace.open_at(&view, b"a/f", &write).unwrap_err(), Errno::ReadOnly);
+    let file = namespace.walk(&view, b"a/f", Follow::Yes).unwrap();
+    assert_eq!(file.writable().err().map(|error| error.errno()), Some(Errno::ReadOnly));
+    let mut content = [0; 1];
+    assert_eq!(namespace.open_at(&view, b"a/f", &OpenHow::READ).unwrap().read(&mut content).unwrap(), 1);
+    namespace.open_at(namespace.root(), b"a/f", &write).unwrap();
+}

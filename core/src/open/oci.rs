@@ -9,7 +9,7 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{Format, ImageFacts, LayerFacts, OpenOptions, OpenedImage, archive_options, from_io, source_of};
+use super::{Format, ImageFacts, LayerFacts, OpenOptions, OpenedImage, Remember, archive_options, from_io, source_of};
 use crate::backend::archive::ArchiveFs;
 use crate::checked::to_u64;
 use crate::compose::Overlay;
@@ -154,7 +154,7 @@ impl Store {
     fn file(&self, path: &str) -> Result<Arc<dyn Source>> {
         let found = match self {
             Self::Dir(dir) | Self::Skopeo(dir) => {
-                File::open(dir.join(path)).map_err(from_io).and_then(|file| source_of(file))
+                File::open(dir.join(path)).map_err(from_io).and_then(|file| source_of(file, Remember::Nothing))
             }
             Self::Archive(archive) => match find(archive, path)? {
                 Some(entry) => archive.source_of_file(entry.node),

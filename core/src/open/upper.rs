@@ -27,6 +27,27 @@ pub fn open_upper(reference: &ImageRef, options: &OpenOptions) -> Result<Arc<dyn
     open_location(reference, options).map_err(|error| with_image(error, reference))
 }
 
+/// Opens a TFS to be changed in place, for what only a TFS does: [`TfsVolume::compact`].
+///
+/// # Errors
+/// As [`open_upper`]; `ENOTSUP` for what is no TFS.
+pub fn open_tfs_volume(reference: &ImageRef, options: &OpenOptions) -> Result<TfsVolume> {
+    let opened = match &reference.location {
+        Location::Stdin => Err(Error::new(Errno::IllegalSeek, "standard input cannot be changed in place")),
+        Location::Path(path) if path.is_dir() => Err(no_tfs(Format::Dir)),
+        Location::Path(path) => match reference.format.map_or_else(|| detect_format(&open_file(path)?), Ok) {
+            Ok(Format::Tfs) => open_volume(reference, path, options, Arc::new(SystemClock)),
+            Ok(other) => Err(no_tfs(other)),
+            Err(error) => Err(error),
+        },
+    };
+    opened.map_err(|error| with_image(error, reference))
+}
+
+fn no_tfs(format: Format) -> Error {
+    Error::new(Errno::NotSupported, format!("it is {format}, and no TFS"))
+}
+
 fn open_location(reference: &ImageRef, options: &OpenOptions) -> Result<Arc<dyn FileSystem>> {
     let path = match (&reference.location, reference.format) {
         (_, Some(Format::Mem)) => return Ok(Arc::new(MemFs::new())),

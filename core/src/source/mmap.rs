@@ -11,7 +11,7 @@ use bytes::Bytes;
 use memmap2::{Mmap, UncheckedAdvice};
 
 use super::bytes::slice;
-use super::{Source, from_io};
+use super::{Memo, Source, from_io};
 use crate::checked::to_u64;
 use crate::error::Result;
 
@@ -23,6 +23,7 @@ use crate::error::Result;
 pub struct MmapSource {
     map: Arc<Mmap>,
     bytes: Bytes,
+    memo: Option<Memo>,
 }
 
 struct Shared(Arc<Mmap>);
@@ -44,7 +45,13 @@ impl MmapSource {
         // one risk left, a file shortened by somebody else, is stated in the type's documentation.
         let map = Arc::new(unsafe { Mmap::map(file) }.map_err(from_io)?);
         let bytes = Bytes::from_owner(Shared(Arc::clone(&map)));
-        Ok(Self { map, bytes })
+        Ok(Self { map, bytes, memo: None })
+    }
+
+    /// The same, with a place for what readers find out about the file.
+    #[must_use]
+    pub fn with_memo(self, memo: Option<Memo>) -> Self {
+        Self { memo, ..self }
     }
 }
 
@@ -72,6 +79,10 @@ impl Source for MmapSource {
     fn bytes_at(&self, range: Range<u64>) -> Result<Bytes> {
         let range = slice(&self.bytes, range.start, range.end.saturating_sub(range.start))?;
         Ok(self.bytes.slice(range))
+    }
+
+    fn memo(&self) -> Option<&Memo> {
+        self.memo.as_ref()
     }
 
     #[expect(unsafe_code, reason = "giving pages back is part of mapping")]

@@ -5,6 +5,7 @@
 
 mod bytes;
 mod file;
+mod memo;
 mod mmap;
 mod replace;
 mod window;
@@ -16,6 +17,7 @@ use ::bytes::Bytes;
 
 pub use self::bytes::{BytesSource, MemStorage};
 pub use self::file::FileSource;
+pub use self::memo::Memo;
 pub use self::mmap::MmapSource;
 pub use self::replace::Replacement;
 pub use self::window::WindowSource;
@@ -45,6 +47,11 @@ pub trait Source: Debug + Send + Sync + 'static {
 
     /// All bytes at once, if they are in memory or mapped: for readers that jump about, or read with several threads.
     fn as_slice(&self) -> Option<&[u8]> {
+        None
+    }
+
+    /// Where readers keep what they found out about these bytes, for whoever opens them next.
+    fn memo(&self) -> Option<&Memo> {
         None
     }
 

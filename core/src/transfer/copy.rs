@@ -5,6 +5,10 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -17,7 +21,8 @@ use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::fs::{Entry, Extent, FileSystemExt, NewKind, NewNode, NodeId, NodeRef, XattrMode};
 use crate::limits::{READ_SHARED_MAX, SKIPPED_KEPT_MAX};
-use crate::name::{Name, escape};
+use crate::name::Name;
+use crate::path::{TreePath, shorten};
 
 /// Whom copies belong to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,9 +68,18 @@ pub struct CopyReport {
     pub lost: Vec<Lost>,
 }
 
+impl CopyReport {
+    fn add(&mut self, other: Self) {
+        self.entries = self.entries.saturating_add(other.entries);
+        self.content_len = self.content_len.saturating_add(other.content_len);
+        self.lost_count = self.lost_count.saturating_add(other.lost_count);
+        self.lost.extend(other.lost);
+    }
+}
+
 /// An error, and the path at which it happened.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {error}", escape(.path))]
+#[error("{}: {error}", shorten(.path))]
 pub struct AtPath {
     path: Vec<u8>,
     #[source]
@@ -94,10 +108,77 @@ pub fn copy_into(
     progress.expect(content_below(from)?);
     let mut copying = Copying::new(options, progress);
     let attr = from.fs().attr(from.node())?;
-    copying.todo.push(Step::Leave { path: b".".to_vec(), from: Arc::clone(from), to: Arc::clone(to), attr });
-    copying.list(b".", from, to)?;
+    copying.begin(from, to, attr)?;
     copying.run()?;
     Ok(copying.report)
+}
+
+/// The same, the content of files being copied by `workers` threads: for targets to which the order does not matter.
+///
+/// # Errors
+/// As [`copy_into`]; of several errors, any.
+pub(super) fn copy_into_by_many(
+    from: &Arc<NodeRef>,
+    to: &Arc<NodeRef>,
+    options: &CopyOptions,
+    progress: &Progress,
+    workers: usize,
+) -> Result<CopyReport> {
+    progress.expect(content_below(from)?);
+    let attr = from.fs().attr(from.node())?;
+    let has_failed = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (sender, receiver) = mpsc::sync_channel(workers);
+        let receiver = Arc::new(Mutex::new(receiver));
+        let work = |receiver: Arc<Mutex<Receiver<Vec<Step>>>>| {
+            let mut copying = Copying::new(options, progress);
+            let mut done = Ok(());
+            let next = || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            while let Ok(batch) = next() {
+                // After an error the rest is taken all the same, so that nobody waits for room.
+                if !has_failed.load(Ordering::Relaxed) {
+                    copying.todo = batch;
+                    // The last step is done first.
+                    copying.todo.reverse();
+                    if let Err(error) = copying.run() {
+                        has_failed.store(true, Ordering::Relaxed);
+                        done = Err(error);
+                    }
+                }
+            }
+            done.map(|()| copying.report)
+        };
+        let handles: Vec<_> = (0..workers)
+            .map(|_| {
+                let receiver = Arc::clone(&receiver);
+                scope.spawn(move || work(receiver))
+            })
+            .collect();
+        // Theirs alone: should all of them end, there is nobody to send to.
+        drop(receiver);
+        let mut copying = Copying::new(options, progress);
+        copying.crew = Some(Crew { sender, batch: Vec::new(), has_failed: &has_failed, left: Vec::new() });
+        let walked = copying.begin(from, to, attr).and_then(|()| copying.run());
+        if walked.is_err() {
+            has_failed.store(true, Ordering::Relaxed);
+        }
+        let Some(Crew { sender, batch, left, .. }) = copying.crew.take() else { return Err(Errno::Io.into()) };
+        // OK: it fails when all workers have ended, which they do by panics only; those are passed on below.
+        let _ = sender.send(batch);
+        drop(sender);
+        for handle in handles {
+            let report = handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            copying.report.add(report);
+        }
+        walked?;
+        // Deepest first, as they came.
+        copying.todo = left;
+        copying.todo.reverse();
+        copying.run()?;
+        copying.report.lost.sort_by(|a, b| a.path.cmp(&b.path));
+        copying.report.lost.truncate(SKIPPED_KEPT_MAX);
+        Ok(copying.report)
+    })
 }
 
 /// Copies the node `from`, with what is below it, as `name` in the directory `to`.
@@ -116,17 +197,40 @@ pub fn copy_as(
     }
     progress.expect(content_below(from)?);
     let mut copying = Copying::new(options, progress);
-    let path = name.as_bytes().to_vec();
-    copying.todo.push(Step::Make { name_at: 0, path, from: Arc::clone(from), to: Arc::clone(to) });
+    let path = Arc::new(TreePath::below(&Arc::new(TreePath::top()), name.as_bytes())?);
+    copying.todo.push(Step::Make { path, from: Arc::clone(from), to: Arc::clone(to) });
     copying.run()?;
     Ok(copying.report)
 }
 
 enum Step {
     /// Makes `from` below `to`; its name is the end of the path.
-    Make { path: Vec<u8>, name_at: usize, from: Arc<NodeRef>, to: Arc<NodeRef> },
+    Make { path: Arc<TreePath>, from: Arc<NodeRef>, to: Arc<NodeRef> },
     /// Gives a directory its attributes: everything below it is there.
-    Leave { path: Vec<u8>, from: Arc<NodeRef>, to: Arc<NodeRef>, attr: Attr },
+    Leave { path: Arc<TreePath>, from: Arc<NodeRef>, to: Arc<NodeRef>, attr: Attr },
+}
+
+/// Who copies content while the tree is walked.
+struct Crew<'a> {
+    sender: SyncSender<Vec<Step>>,
+    /// Files that are yet to be sent.
+    batch: Vec<Step>,
+    has_failed: &'a AtomicBool,
+    /// What to do when all content is there.
+    left: Vec<Step>,
+}
+
+/// Files that go to a worker at once: enough that no two often work in the same directory.
+const BATCH_FILES: usize = 512;
+
+impl Crew<'_> {
+    fn take(&mut self, step: Step) -> Result<()> {
+        self.batch.push(step);
+        if self.batch.len() < BATCH_FILES {
+            return Ok(());
+        }
+        self.sender.send(core::mem::take(&mut self.batch)).map_err(|_| Errno::Io.into())
+    }
 }
 
 struct Copying<'a> {
@@ -136,11 +240,21 @@ struct Copying<'a> {
     todo: Vec<Step>,
     /// What has several names, by number of the original.
     linked: HashMap<u64, Arc<NodeRef>, RandomState>,
+    /// If content is not copied here.
+    crew: Option<Crew<'a>>,
 }
 
 impl<'a> Copying<'a> {
     fn new(options: &'a CopyOptions, progress: &'a Progress) -> Self {
-        Self { options, progress, report: CopyReport::default(), todo: Vec::new(), linked: HashMap::default() }
+        let (report, todo, linked) = (CopyReport::default(), Vec::new(), HashMap::default());
+        Self { options, progress, report, todo, linked, crew: None }
+    }
+
+    /// Notes everything in `from`, which becomes `to`.
+    fn begin(&mut self, from: &Arc<NodeRef>, to: &Arc<NodeRef>, attr: Attr) -> Result<()> {
+        let top = Arc::new(TreePath::top());
+        self.todo.push(Step::Leave { path: Arc::clone(&top), from: Arc::clone(from), to: Arc::clone(to), attr });
+        self.list(&top, from, to)
     }
 
     fn lose(&mut self, path: &[u8], what: Loss) {
@@ -152,12 +266,14 @@ impl<'a> Copying<'a> {
 
     fn run(&mut self) -> Result<()> {
         while let Some(step) = self.todo.pop() {
+            let Some(step) = self.hand_over(step)? else { continue };
             match step {
-                Step::Make { path, name_at, from, to } => {
-                    let name = path.get(name_at..).unwrap_or_default();
-                    self.make(&path, Name::proven(name), from, &to).map_err(|error| at(&path, error))?;
+                Step::Make { path, from, to } => {
+                    let shown = path.to_vec();
+                    self.make(&path, &shown, from, &to).map_err(|error| at(&shown, error))?;
                 }
                 Step::Leave { path, from, to, attr } => {
+                    let path = if path.is_top() { b".".to_vec() } else { path.to_vec() };
                     self.leave(&path, &from, &to, &attr).map_err(|error| at(&path, error))?;
                 }
             }
@@ -165,28 +281,49 @@ impl<'a> Copying<'a> {
         Ok(())
     }
 
+    /// Gives a step to others, if it is theirs.
+    fn hand_over(&mut self, step: Step) -> Result<Option<Step>> {
+        let Some(crew) = &mut self.crew else { return Ok(Some(step)) };
+        if crew.has_failed.load(Ordering::Relaxed) {
+            // That error is the one to be told.
+            self.todo.clear();
+            return Ok(None);
+        }
+        match &step {
+            Step::Leave { .. } => crew.left.push(step),
+            Step::Make { path, from, .. } if from.file_type() == FileType::File => {
+                // Links are made after what they link to.
+                if from.fs().attr(from.node()).map_err(|error| at(&path.to_vec(), error))?.nlink > 1 {
+                    return Ok(Some(step));
+                }
+                crew.take(step)?;
+            }
+            Step::Make { .. } => return Ok(Some(step)),
+        }
+        Ok(None)
+    }
+
     /// Notes what is in a directory, the last name first.
-    fn list(&mut self, path: &[u8], from: &NodeRef, to: &Arc<NodeRef>) -> Result<()> {
+    fn list(&mut self, dir: &Arc<TreePath>, from: &NodeRef, to: &Arc<NodeRef>) -> Result<()> {
         let start = self.todo.len();
         let fs = from.fs();
         fs.for_each_entry(from.node(), |entry| {
-            let name = entry.name.as_bytes();
-            let path = if path == b"." { name.to_vec() } else { [path, b"/", name].concat() };
-            let name_at = path.len().saturating_sub(name.len());
+            let path = Arc::new(TreePath::below(dir, entry.name.as_bytes())?);
             let from = Arc::new(NodeRef::lookup(fs, from.node(), entry.name)?);
-            self.todo.push(Step::Make { path, name_at, from, to: Arc::clone(to) });
+            self.todo.push(Step::Make { path, from, to: Arc::clone(to) });
             Ok(())
         })?;
-        let key = |step: &Step| match step {
-            Step::Make { path, .. } | Step::Leave { path, .. } => path.clone(),
+        let path = |step: &Step| match step {
+            Step::Make { path, .. } | Step::Leave { path, .. } => Arc::clone(path),
         };
         if let Some(new) = self.todo.get_mut(start..) {
-            new.sort_by_cached_key(|step| core::cmp::Reverse(key(step)));
+            new.sort_by(|one, other| path(other).name().cmp(path(one).name()));
         }
         Ok(())
     }
 
-    fn make(&mut self, path: &[u8], name: Name<'_>, from: Arc<NodeRef>, to: &NodeRef) -> Result<()> {
+    fn make(&mut self, in_tree: &Arc<TreePath>, path: &[u8], from: Arc<NodeRef>, to: &NodeRef) -> Result<()> {
+        let name = Name::proven(in_tree.name());
         let fs = Arc::clone(from.fs());
         let attr = fs.attr(from.node())?;
         let is_linked = attr.nlink > 1 && !attr.file_type.is_dir();
@@ -206,9 +343,9 @@ impl<'a> Copying<'a> {
         self.report.entries = self.report.entries.saturating_add(1);
         match attr.file_type {
             FileType::Dir => {
-                let (path, inner) = (path.to_vec(), Arc::clone(&made));
-                self.todo.push(Step::Leave { path: path.clone(), from: Arc::clone(&from), to: made, attr });
-                self.list(&path, &from, &inner)?;
+                let (path, inner) = (Arc::clone(in_tree), Arc::clone(&made));
+                self.todo.push(Step::Leave { path, from: Arc::clone(&from), to: made, attr });
+                self.list(in_tree, &from, &inner)?;
                 return Ok(());
             }
             FileType::File => self.content(&from, &made, attr.size)?,
@@ -437,3 +574,6 @@ fn content_below(top: &NodeRef) -> Result<u64> {
     }
     Ok(sum)
 }
+
+#[cfg(test)]
+mod tests;

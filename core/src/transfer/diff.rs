@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::copy::at;
 use crate::attr::{Attr, FileType};
 use crate::checked::to_u64;
 use crate::errno::Errno;
@@ -17,6 +18,7 @@ use crate::error::Result;
 use crate::fs::{Extent, FileSystem, FileSystemExt, NodeRef};
 use crate::limits::READ_SHARED_MAX;
 use crate::name::Name;
+use crate::path::TreePath;
 
 /// A path at which two trees differ.
 #[derive(Debug)]
@@ -71,7 +73,7 @@ impl DiffOptions {
 /// everything below it.
 ///
 /// # Errors
-/// Those of reading the trees, and what `visit` answers.
+/// Those of reading the trees, and what `visit` answers; `ENAMETOOLONG` where a tree is deeper than paths can be long.
 pub fn diff(
     before: &Arc<dyn FileSystem>,
     after: &Arc<dyn FileSystem>,
@@ -92,7 +94,7 @@ pub fn diff_with(
 ) -> Result<()> {
     let roots = (Some(NodeRef::root(Arc::clone(before))), Some(NodeRef::root(Arc::clone(after))));
     // A worklist instead of recursion: a tree may be as deep as it likes.
-    let mut todo = alloc::vec![(Vec::new(), roots)];
+    let mut todo = alloc::vec![(TreePath::top(), roots)];
     while let Some((path, (before, after))) = todo.pop() {
         let (before, after) = (side(before)?, side(after)?);
         let entries = match (&before, &after) {
@@ -101,12 +103,12 @@ pub fn diff_with(
         };
         let content = content_differs(before.as_ref(), after.as_ref(), options)?;
         if content || attributes_differ(before.as_ref(), after.as_ref(), options)? {
-            let path = if path.is_empty() { b"/".to_vec() } else { path.clone() };
-            visit(Change { path, before, after, content })?;
+            visit(Change { path: path.after(b"/"), before, after, content })?;
         }
+        let path = Arc::new(path);
         // The worklist is a stack: the last goes in first.
         for (name, nodes) in entries.into_iter().rev() {
-            todo.push(([&path, &b"/"[..], &name].concat(), nodes));
+            todo.push((TreePath::below(&path, &name).map_err(|error| at(&path.after(b"/"), error))?, nodes));
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use std::path::Path;
 
-use super::copy::{CopyOptions, CopyReport, Existing, Owners, copy_into};
+use super::copy::{CopyOptions, CopyReport, Existing, Owners, copy_into, copy_into_by_many};
 use super::progress::Progress;
 use crate::backend::host::HostFs;
 use crate::errno::Errno;
@@ -39,8 +39,14 @@ pub fn extract(from: &Arc<NodeRef>, dir: &Path, options: ExtractOptions, progres
     let existing = if options.replace { Existing::Replace } else { Existing::Refuse };
     let options = CopyOptions { owners, existing, keep_times: true };
     let root = Arc::new(NodeRef::root(host));
-    copy_into(from, &root, &options, progress)
+    match std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX) {
+        1 => copy_into(from, &root, &options, progress),
+        workers => copy_into_by_many(from, &root, &options, progress, workers),
+    }
 }
+
+/// Threads that write content: more wait for each other, or for the disk.
+const WORKERS_MAX: usize = 4;
 
 /// The user and the group of this process: whom the files it makes belong to.
 #[must_use]

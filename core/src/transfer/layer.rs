@@ -18,6 +18,7 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::format::compress::Compression;
 use crate::fs::{FileSystem, FileSystemExt, NodeRef};
+use crate::path::TreePath;
 use crate::source::Replacement;
 
 /// Pairs up files that went from one path with those that came at another with the very same content, by their positions
@@ -83,22 +84,22 @@ pub fn write_layer<W: Write>(
     let mut found: Vec<Found> = Vec::new();
     let mut gone: Option<Vec<u8>> = None;
     diff_with(before, after, diff, |change| {
-        let path = change.path.strip_prefix(b"/").unwrap_or(&change.path).to_vec();
+        let path = change.path.strip_prefix(b"/").unwrap_or(&change.path);
+        let in_tree = TreePath::parse(path)?;
         match change.after {
             Some(side) => {
-                let path = if path.is_empty() { b".".to_vec() } else { path };
                 // A file in place of a directory hides all that was below.
                 if !side.attr.file_type.is_dir() {
-                    gone = Some([&path, &b"/"[..]].concat());
+                    gone = Some([path, &b"/"[..]].concat());
                 }
-                found.push(Found { path, node: side.node, attr: side.attr });
+                found.push(Found { path: in_tree, node: side.node, attr: side.attr });
             }
             None => {
                 if gone.as_ref().is_some_and(|above| path.starts_with(above)) {
                     return Ok(());
                 }
-                gone = Some([&path, &b"/"[..]].concat());
-                found.push(Found { path, node: NodeRef::root(Arc::clone(after)), attr: WHITEOUT });
+                gone = Some([path, &b"/"[..]].concat());
+                found.push(Found { path: in_tree, node: NodeRef::root(Arc::clone(after)), attr: WHITEOUT });
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ use crate::clock::Timestamp;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::fs::{FileSystemExt, NodeRef};
+use crate::path::TreePath;
 
 /// What to write of each node besides its attributes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,8 +47,9 @@ pub fn write_mtree<W: Write>(top: &Arc<NodeRef>, mut out: W, options: MtreeOptio
 
 /// Visits everything, a directory before what is in it, names sorted. Paths begin without a slash; the top's is empty.
 fn walk(top: &Arc<NodeRef>, mut visit: impl FnMut(&[u8], &NodeRef, &Attr) -> Result<()>) -> Result<()> {
-    let mut todo = Vec::from([(Vec::new(), Arc::clone(top))]);
-    while let Some((path, node)) = todo.pop() {
+    let mut todo = Vec::from([(TreePath::top(), Arc::clone(top))]);
+    while let Some((dir, node)) = todo.pop() {
+        let (path, dir) = (dir.to_vec(), Arc::new(dir));
         let mut one = || {
             let attr = node.fs().attr(node.node())?;
             visit(&path, &node, &attr)?;
@@ -56,13 +58,12 @@ fn walk(top: &Arc<NodeRef>, mut visit: impl FnMut(&[u8], &NodeRef, &Attr) -> Res
             }
             let start = todo.len();
             node.fs().for_each_entry(node.node(), |entry| {
-                let name = entry.name.as_bytes();
-                let below = if path.is_empty() { name.to_vec() } else { [&path, &b"/"[..], name].concat() };
+                let below = TreePath::below(&dir, entry.name.as_bytes())?;
                 todo.push((below, Arc::new(NodeRef::lookup(node.fs(), node.node(), entry.name)?)));
                 Ok(())
             })?;
             if let Some(new) = todo.get_mut(start..) {
-                new.sort_by(|one, other| other.0.cmp(&one.0));
+                new.sort_by(|one, other| other.0.name().cmp(one.0.name()));
             }
             Ok(())
         };

@@ -5,12 +5,20 @@ use std::io::Write;
 use std::path::Path;
 
 use mountless::attr::{Device, FileType};
+use mountless::clock::Timestamp;
 use mountless::format::cpio::{CpioWriter, NewEntry};
+use mountless::format::tar::{NewTarEntry, NewTarKind, TarWriter};
 use mountless::format::tfs::{FrameWriter, Link, RecordWriter, Volume, extension_start};
 
 fn main() -> std::io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    for (target, seeds) in [("cpio", seeds()), ("detect", seeds()), ("tfs", volumes())] {
+    for (target, seeds) in [
+        ("cpio", seeds()),
+        ("tar", tars()),
+        ("detect", [seeds(), tars(), volumes()].concat()),
+        ("convert", [seeds(), tars(), volumes()].concat()),
+        ("tfs", volumes()),
+    ] {
         let folder = folder.join(target);
         fs::create_dir_all(&folder)?;
         for (name, bytes) in seeds {
@@ -103,6 +111,64 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory takes it")
 }
 
+fn tars() -> Vec<Seed> {
+    let long = "long-".repeat(30);
+    let link = [(b"user.a".to_vec(), b"1".to_vec())];
+    let new = |path, kind| NewTarEntry {
+        path,
+        kind,
+        mode: 0o755,
+        uid: 1,
+        gid: 2,
+        mtime: Timestamp::from_secs(3),
+        xattrs: &[],
+    };
+    let (device, data) = (Device { major: 1, minor: 3 }, &b"content"[..]);
+    let entries = [
+        new(b".", NewTarKind::Dir),
+        new(b"d", NewTarKind::Dir),
+        NewTarEntry { xattrs: &link, ..new(b"d/file", NewTarKind::File(7)) },
+        new(b"d/link", NewTarKind::HardLink(b"d/file")),
+        new(b"link", NewTarKind::Symlink(b"d")),
+        new(b"null", NewTarKind::Char(device)),
+        new(b"disk", NewTarKind::Block(device)),
+        new(b"pipe", NewTarKind::Fifo),
+        NewTarEntry {
+            mtime: Timestamp { secs: -1, nanos: 5 },
+            ..new(long.as_bytes(), NewTarKind::Symlink(long.as_bytes()))
+        },
+        new(b"d/.wh.file", NewTarKind::File(0)),
+        new(b"d/.wh..wh..opq", NewTarKind::File(0)),
+    ];
+    let write = |entries: &[NewTarEntry<'_>]| {
+        let mut writer = TarWriter::new(Vec::new());
+        for entry in entries {
+            writer.begin(entry).expect("seeds can be written");
+            if let NewTarKind::File(7) = entry.kind {
+                writer.data(data).expect("seeds can be written");
+            }
+        }
+        writer.finish().expect("seeds can be written")
+    };
+    let all = write(&entries);
+    // The old form of a sparse file, which we do not write: one piece of a block, at byte 1,024 of 4,096.
+    let mut sparse = write(&[new(b"sparse", NewTarKind::File(7))]);
+    sparse[156] = b'S';
+    sparse[257..265].copy_from_slice(b"ustar  \0");
+    sparse[386..410].copy_from_slice(b"00000002000\000000000007\0");
+    sparse[483..495].copy_from_slice(b"00000010000\0");
+    sparse[148..156].copy_from_slice(b"        ");
+    let sum: u32 = sparse[..512].iter().copied().map(u32::from).sum();
+    sparse[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    vec![
+        ("tar-gzip", gzip(&all)),
+        ("tar-cut", all[..all.len() / 2].to_vec()),
+        ("tar-links", write(&entries[1..4])),
+        ("tar-all", all),
+        ("tar-sparse", sparse),
+    ]
+}
+
 /// TFS volumes as small as they can be: the log in sector 0, or in an extension of one sector.
 fn volumes() -> Vec<Seed> {
     let mut root = RecordWriter::new(); // #1
@@ -166,7 +232,7 @@ fn volumes() -> Vec<Seed> {
         ("direct", volume(&[&direct.clone().end()])),
         ("linked", volume(&[&first().link(to(1)), &linked.end()])),
         ("split", volume(&[&first().link(to(1)), &half.link(to(2)), &rest.end()])),
-        ("cut", volume(&[&direct.end()[..150]])),
+        ("volume-cut", volume(&[&direct.end()[..150]])),
         ("circular", volume(&[&first().link(to(1)), &FrameWriter::new(extension_start(1, None), 512).link(to(1))])),
         ("disk", {
             let mut disk = vec![0; 512];

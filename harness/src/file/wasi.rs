@@ -125,13 +125,13 @@ fn apply(case: &mut Case, spec: Spec, base: &Path) {
     let mut preopens = Vec::new();
     if let Some(root) = root {
         case.images.push(ImageRef::from_path(base.join(root)));
-        preopens.push(Preopen { name: "/".to_owned(), path: "/".to_owned() });
+        preopens.push(Preopen::new("/", "/"));
     }
     for dir in &dirs {
         let path = format!("/{}", dir.trim_matches('/'));
         let image = ImageRef::from_path(base.join(dir));
         case.volumes.push(Volume { image, path: path.clone(), read_only: false });
-        preopens.push(Preopen { name: dir.clone(), path });
+        preopens.push(Preopen::new(dir, &path));
     }
     case.preopens = Some(preopens);
 }

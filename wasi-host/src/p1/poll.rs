@@ -9,7 +9,7 @@ use super::env::clock;
 use super::table::Handle;
 use super::{CallResult, Process};
 use crate::errno;
-use crate::host::{Interest, Stdio};
+use crate::host::{Clock, Interest, Stdio};
 
 /// How a subscription stands.
 enum State {
@@ -23,12 +23,27 @@ enum State {
     Failed(Errno),
 }
 
+/// The times at which a call began, each asked for once: what a clock had left then is what counts after the wait too.
+#[derive(Default)]
+struct Began {
+    realtime: Option<u64>,
+    monotonic: Option<u64>,
+}
+
 impl Process {
-    fn state(&mut self, kind: &SubscriptionKind) -> Result<State, Errno> {
+    fn state(&mut self, kind: &SubscriptionKind, began: &mut Began) -> Result<State, Errno> {
         Ok(match *kind {
             SubscriptionKind::Clock { id, timeout, absolute } => {
                 let clock = clock(id).map_err(|_| Errno::Invalid)?;
-                State::In(if absolute { timeout.saturating_sub(self.host.now(clock)) } else { timeout })
+                let began = match clock {
+                    Clock::Realtime => &mut began.realtime,
+                    Clock::Monotonic => &mut began.monotonic,
+                };
+                State::In(if absolute {
+                    timeout.saturating_sub(*began.get_or_insert_with(|| self.host.now(clock)))
+                } else {
+                    timeout
+                })
             }
             SubscriptionKind::Read { fd } => match self.table.get(fd).map(|slot| &slot.handle) {
                 Ok(Handle::Stdio(Stdio::In)) => State::Stream(Stdio::In),
@@ -68,9 +83,10 @@ impl Process {
         let mut interest = Interest::NONE;
         let mut shortest = None;
         let mut is_ready = false;
+        let mut began = Began::default();
         for index in 0..count {
             let kind = abi::subscription(memory, element(subs, index, SUBSCRIPTION_LEN))?.kind;
-            match self.state(&kind)? {
+            match self.state(&kind, &mut began)? {
                 State::In(nanos) => shortest = Some(shortest.map_or(nanos, |shortest: u64| shortest.min(nanos))),
                 State::Stream(Stdio::In) => interest.stdin = true,
                 State::Stream(Stdio::Out) => interest.stdout = true,
@@ -91,7 +107,7 @@ impl Process {
         let mut done: u32 = 0;
         for index in 0..count {
             let sub = abi::subscription(memory, element(subs, index, SUBSCRIPTION_LEN))?;
-            let (errno, nbytes, hangup) = match self.state(&sub.kind)? {
+            let (errno, nbytes, hangup) = match self.state(&sub.kind, &mut began)? {
                 State::In(nanos) if nanos <= passed => (0, 0, false),
                 State::Stream(Stdio::In) if ready.stdin => (0, 1, false),
                 State::Stream(Stdio::Out) if ready.stdout => (0, 1, false),

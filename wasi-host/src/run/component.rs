@@ -8,10 +8,12 @@ use core::time::Duration;
 use mountless::namespace::Namespace;
 use wasmtime::component::{InstancePre, Linker, ResourceTable};
 use wasmtime::{Engine, Store, StoreLimits};
+use wasmtime_wasi::clocks::WasiClocksCtxView;
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::runtime::in_tokio;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use super::clocks::{self, Sleepers};
 use super::invoke::{self, Invoked};
 use super::{Bounds, Outcome, RunError, RunOptions, Runner, ended, stopped};
 use crate::files::{Files, View};
@@ -22,6 +24,7 @@ pub(super) struct Parts {
     ctx: WasiCtx,
     table: ResourceTable,
     files: Files,
+    sleepers: Option<Sleepers>,
     limits: StoreLimits,
 }
 
@@ -35,6 +38,11 @@ impl Parts {
     fn view(&mut self) -> View<'_> {
         View { files: &mut self.files, table: &mut self.table }
     }
+
+    fn clocks(&mut self) -> clocks::View<'_> {
+        let ctx = WasiClocksCtxView { ctx: self.ctx.clocks(), table: &mut self.table };
+        clocks::View { ctx, sleepers: self.sleepers.as_ref() }
+    }
 }
 
 /// Everything of both previews, with our files.
@@ -47,6 +55,7 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Parts>> {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         crate::p3::add_to_linker(&mut linker, Parts::view)?;
     }
+    clocks::add_to_linker(&mut linker, Parts::clocks)?;
     Ok(linker)
 }
 
@@ -105,8 +114,8 @@ impl Runner {
         task: Task<'_>,
     ) -> Result<Invoked, RunError> {
         let bounds = Bounds::of(&options);
-        let (ctx, files) = options.into_files(namespace)?;
-        let parts = Parts { ctx, table: ResourceTable::new(), files, limits: bounds.limits() };
+        let (ctx, files, sleepers) = options.into_files(namespace)?;
+        let parts = Parts { ctx, table: ResourceTable::new(), files, sleepers, limits: bounds.limits() };
         let mut store = Store::new(&self.engine, parts);
         store.limiter(|parts| &mut parts.limits);
         let _armed = bounds.arm(&mut store, self)?;

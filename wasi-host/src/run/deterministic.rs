@@ -39,12 +39,16 @@ impl Deterministic {
     }
 
     pub(super) fn configure(&self, ctx: &mut WasiCtxBuilder) {
-        ctx.wall_clock(Virtual(Arc::clone(&self.clock)));
-        ctx.monotonic_clock(Virtual(Arc::clone(&self.clock)));
+        ctx.wall_clock(self.virtual_clock());
+        ctx.monotonic_clock(self.virtual_clock());
         ctx.secure_random(ChaCha8Rng::seed_from_u64(self.seed));
         // Another stream than the secure one: programs may mix them.
         ctx.insecure_random(ChaCha8Rng::seed_from_u64(!self.seed));
         ctx.insecure_random_seed(u128::from(self.seed));
+    }
+
+    pub(super) fn virtual_clock(&self) -> Virtual {
+        Virtual(Arc::clone(&self.clock))
     }
 
     /// What to do instead of waiting.
@@ -54,7 +58,15 @@ impl Deterministic {
     }
 }
 
-struct Virtual(Arc<TickingClock>);
+/// The clock as a context takes it.
+#[derive(Clone)]
+pub(super) struct Virtual(Arc<TickingClock>);
+
+impl Virtual {
+    pub(super) fn advance(&self, by: Duration) {
+        self.0.advance(by);
+    }
+}
 
 impl HostWallClock for Virtual {
     fn resolution(&self) -> Duration {

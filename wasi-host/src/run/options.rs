@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use mountless::namespace::Namespace;
+use mountless::namespace::{Follow, Location, Namespace};
 use wasmtime_wasi::cli::{StdinStream, StdoutStream};
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
+use super::clocks::Sleepers;
 use super::{Deterministic, RunError};
 use crate::files::Files;
 use crate::host::CtxHost;
@@ -45,6 +46,27 @@ pub struct Preopen {
     pub name: String,
     /// Where it is in the namespace.
     pub path: String,
+    /// Nothing there can be changed through it, whatever other directories the guest has.
+    pub read_only: bool,
+}
+
+impl Preopen {
+    /// The directory `path`, under the name `name`, to be read and written.
+    #[must_use]
+    pub fn new(name: &str, path: &str) -> Self {
+        Self { name: name.to_owned(), path: path.to_owned(), read_only: false }
+    }
+
+    fn find(&self, namespace: &Namespace) -> Result<Location, RunError> {
+        match namespace.locate(&self.path, Follow::Yes) {
+            Ok(dir) => Ok(if self.read_only { dir.read_only() } else { dir }),
+            Err(source) => Err(self.failed(source)),
+        }
+    }
+
+    fn failed(&self, source: mountless::error::Error) -> RunError {
+        RunError::Preopen { name: self.name.clone(), path: self.path.clone(), source }
+    }
 }
 
 /// What one run is given.
@@ -84,7 +106,7 @@ impl Default for RunOptions {
         Self {
             args: Vec::new(),
             env: Vec::new(),
-            preopens: vec![Preopen { name: "/".to_owned(), path: "/".to_owned() }],
+            preopens: vec![Preopen::new("/", "/")],
             workdir: None,
             timeout: None,
             memory_max: None,
@@ -121,25 +143,24 @@ impl RunOptions {
         if let Some(deterministic) = deterministic {
             host = host.with_sleeper(deterministic.sleeper());
         }
-        let mut wasi = WasiP1::from(Process::new(namespace.clone(), Box::new(host)));
-        for Preopen { name, path } in preopens {
-            if let Err(source) = wasi.preopen(&name, &path) {
-                return Err(RunError::Preopen { name, path, source });
-            }
+        let mut process = Process::new(namespace.clone(), Box::new(host));
+        for preopen in preopens {
+            let dir = preopen.find(namespace)?;
+            process.preopen(&preopen.name, &dir).map_err(|source| preopen.failed(source))?;
         }
-        Ok(wasi)
+        Ok(process.into())
     }
 
     /// For a component.
-    pub(super) fn into_files(self, namespace: &Namespace) -> Result<(WasiCtx, Files), RunError> {
+    pub(super) fn into_files(self, namespace: &Namespace) -> Result<(WasiCtx, Files, Option<Sleepers>), RunError> {
+        let sleepers = self.deterministic.as_ref().map(|deterministic| Sleepers::new(deterministic.virtual_clock()));
         let (ctx, preopens) = self.into_ctx();
         let mut files = Files::new(namespace.clone());
-        for Preopen { name, path } in preopens {
-            if let Err(source) = files.preopen(&name, &path) {
-                return Err(RunError::Preopen { name, path, source });
-            }
+        for preopen in preopens {
+            let dir = preopen.find(namespace)?;
+            files.preopen_at(&preopen.name, &dir).map_err(|source| preopen.failed(source))?;
         }
-        Ok((ctx, files))
+        Ok((ctx, files, sleepers))
     }
 
     fn into_ctx(self) -> (WasiCtx, Vec<Preopen>) {
@@ -174,7 +195,7 @@ impl RunOptions {
         if let Some(deterministic) = self.deterministic {
             deterministic.configure(&mut ctx);
         }
-        let workdir = workdir.map(|path| Preopen { name: ".".to_owned(), path });
+        let workdir = workdir.map(|path| Preopen::new(".", &path));
         (ctx.build(), workdir.into_iter().chain(self.preopens).collect())
     }
 }

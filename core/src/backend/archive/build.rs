@@ -169,6 +169,7 @@ impl TreeBuilder {
             }
         };
         self.note_first(path, link, Some(node));
+        let unknown = self.defaults.time;
         if let Some(node) = self.index.node_mut(node) {
             if !has_content {
                 // Linux writes over the old content of a second name without cutting it first, which shows only if the
@@ -178,7 +179,7 @@ impl TreeBuilder {
             set_owner(node, meta);
             set_mode(node, meta);
             // Even if the archive does not give a time any more, the old one is gone.
-            node.recorded.mtime = false;
+            (node.mtime, node.recorded.mtime) = (unknown, false);
             set_mtime(node, meta.mtime);
         }
         Ok(())
@@ -436,7 +437,7 @@ fn blank(content: Content, defaults: &Defaults) -> Node {
         uid: defaults.uid,
         gid: defaults.gid,
         names: 0,
-        mode: if content.file_type().is_dir() { defaults.dir_mode } else { defaults.file_mode },
+        mode: defaults.mode(content.file_type()),
         recorded: Recorded::NONE,
     }
 }

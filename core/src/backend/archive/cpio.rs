@@ -3,15 +3,20 @@
 //! Two readers in one, see [`Unpack`]: the strict one reads whatever is sound and takes damage for an error; the other
 //! one gives exactly what Linux gives, which passes over some damage and stops silently at the rest.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
+use super::ahead::Ahead;
 use super::build::{LinkKey, Meta, PathRef, TreeBuilder};
 use super::cpio_old::OldPlace;
 use super::heads::Head;
 use super::index::{Content, Index, Stored};
-use super::scouts::{Ahead, Plan, accompany};
+use super::known::{HeadsToKeep, KnownHeads};
+use super::scouts::{Plan, accompany};
 use super::unpack::{UnpackLimits, unpack};
 use super::walk::Stop;
 use super::window::Window;
@@ -22,11 +27,11 @@ use crate::clock::Timestamp;
 use crate::error::{Corrupt, Error, Result};
 use crate::format::compress::Compression;
 use crate::format::cpio::{
-    ALIGN, CpioCorrupt, Header, LONGEST_HEAD, Magic, NAME_SIZE_MAX, TARGET_SIZE_MAX, Variant, checksum, cut_at_nul,
-    read_old_entry,
+    ALIGN, CpioCorrupt, Header, LONGEST_HEAD, Magic, NAME_SIZE_MAX, TARGET_SIZE_MAX, Variant, checksum, read_old_entry,
 };
+use crate::format::cut_at_nul;
 use crate::limits::{ARCHIVE_PARTS_MAX, NESTED_COMPRESSIONS_MAX, SKIPPED_KEPT_MAX};
-use crate::source::Source;
+use crate::source::{Memo, Source};
 
 /// Entries for which memory is reserved at the start: one for each of this many bytes of image, but not too many.
 const BYTES_PER_ENTRY: u64 = 8 << 10;
@@ -41,13 +46,30 @@ pub(super) struct Replayed {
     pub(super) found_ahead: u64,
 }
 
-/// Replays the archive in `source`.
+/// Replays the archive in `source`, with the help of what is remembered of it.
 pub(super) fn replay(source: Arc<dyn Source>, options: &ArchiveOptions) -> Result<Replayed> {
-    replay_by_plan(source, options, &Plan::DEFAULT)
+    let remembered = Arc::clone(&source);
+    let memo = remembered.memo();
+    let known = memo.and_then(Memo::load);
+    let keeps = memo.is_some() && known.is_none();
+    let (replayed, kept) = replay_by_plan(source, options, &Plan::DEFAULT, known, keeps)?;
+    if let (Some(memo), Some(heads)) = (memo, kept.filter(HeadsToKeep::is_useful))
+        && let Err(error) = memo.store(&heads.finish())
+    {
+        tracing::debug!(%error, "the heads of entries are not kept");
+    }
+    Ok(replayed)
 }
 
-/// The same, looking ahead by `plan`, on which nothing depends but the time it takes.
-pub(super) fn replay_by_plan(source: Arc<dyn Source>, options: &ArchiveOptions, plan: &Plan) -> Result<Replayed> {
+/// The same, with heads that are `known`, or else looking ahead by `plan`, on which nothing depends but the time it
+/// takes. If it `keeps` heads, it gives those of a sound archive.
+pub(super) fn replay_by_plan(
+    source: Arc<dyn Source>,
+    options: &ArchiveOptions,
+    plan: &Plan,
+    known: Option<Bytes>,
+    keeps: bool,
+) -> Result<(Replayed, Option<HeadsToKeep>)> {
     let entries = min_len(RESERVE_MAX, source.len() / BYTES_PER_ENTRY);
     let mut builder = TreeBuilder::new(options.defaults, entries);
     let as_linux = options.unpack == Unpack::AsLinux;
@@ -61,16 +83,24 @@ pub(super) fn replay_by_plan(source: Arc<dyn Source>, options: &ArchiveOptions, 
         unpacked_left: options.max_unpacked,
         max_unpacked: options.max_unpacked,
         found_ahead: 0,
+        keep: keeps.then(HeadsToKeep::default),
     };
-    match accompany(&*Arc::clone(&source), plan, |ahead| replay.run(source, ahead)) {
+    let ran = match known {
+        Some(known) => replay.run(source, Some(Ahead::Known(KnownHeads::new(known)))),
+        None => accompany(&*Arc::clone(&source), plan, |scouted| {
+            replay.run(source, scouted.map(|scouted| Ahead::Scouted(Box::new(scouted))))
+        }),
+    };
+    match ran {
         Ok(()) => {}
         Err(Broken::Stopped(error)) if as_linux => replay.report.stopped = Some(error),
         Err(Broken::Stopped(error) | Broken::Failed(error)) => return Err(error),
     }
     replay.report.unpacked_len = replay.report.parts.iter().fold(0, |sum, part| sum.saturating_add(part.unpacked_len));
-    let Replay { builder, report, found_ahead, .. } = replay;
+    let Replay { builder, report, found_ahead, keep, .. } = replay;
+    let kept = keep.filter(|_| report.stopped.is_none());
     let (index, sources) = builder.finish()?;
-    Ok(Replayed { index, sources, report, found_ahead })
+    Ok((Replayed { index, sources, report, found_ahead }, kept))
 }
 
 /// Why the replay ended before the image did.
@@ -144,6 +174,8 @@ pub(super) struct Replay {
     unpacked_left: u64,
     max_unpacked: u64,
     found_ahead: u64,
+    /// Heads that shall be at hand the next time.
+    keep: Option<HeadsToKeep>,
 }
 
 impl Replay {
@@ -282,6 +314,9 @@ impl Replay {
                 }
             }
         };
+        if let Some(keep) = self.keep.as_mut().filter(|_| frame.packed.is_none()) {
+            keep.push(at, &head);
+        }
         let entry = head.entry;
         let header = entry.header;
         if !self.as_linux {

@@ -47,7 +47,7 @@ impl<'a> Head<'a> {
     }
 
     /// Whether all that a reader may want to see of it is there.
-    fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         let Header { namesize, filesize, .. } = self.entry.header;
         let is_link = self.entry.header.file_type() == Some(FileType::Symlink);
         namesize <= NAME_SIZE_MAX

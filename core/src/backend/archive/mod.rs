@@ -3,6 +3,7 @@
 //! Opening replays the archive once and keeps a table of nodes; file contents are ranges of the sources they came in
 //! and are never copied. Nothing changes afterwards, so nothing is locked.
 
+mod ahead;
 mod build;
 mod build_tar;
 mod cpio;
@@ -11,6 +12,7 @@ mod embedded;
 mod extras;
 mod heads;
 mod index;
+mod known;
 mod report;
 mod scouts;
 mod tar;

@@ -48,7 +48,7 @@ impl Plan {
 }
 
 /// Calls `replay` while scouts run ahead, if that is worth its while; without them, it gets `None`.
-pub(super) fn accompany<T>(source: &dyn Source, plan: &Plan, replay: impl FnOnce(Option<Ahead<'_>>) -> T) -> T {
+pub(super) fn accompany<T>(source: &dyn Source, plan: &Plan, replay: impl FnOnce(Option<Scouted<'_>>) -> T) -> T {
     let image = source.as_slice().filter(|image| to_u64(image.len()) >= plan.archive_len_min && plan.suits(image));
     let Some(image) = image else { return replay(None) };
     let board = Board {
@@ -72,7 +72,7 @@ pub(super) fn accompany<T>(source: &dyn Source, plan: &Plan, replay: impl FnOnce
         }
         // Also when the replay panics: the scope waits for the threads.
         let _stop = Stop(&board);
-        replay(Some(Ahead { board: &board, number: u64::MAX, segment: Segment::default() }))
+        replay(Some(Scouted { board: &board, number: u64::MAX, segment: Segment::default() }))
     })
 }
 
@@ -193,14 +193,14 @@ impl Drop for Stop<'_> {
 }
 
 /// The replay's side: the heads found ahead of it.
-pub(super) struct Ahead<'a> {
+pub(super) struct Scouted<'a> {
     board: &'a Board<'a>,
     /// The segment at hand.
     number: u64,
     segment: Segment,
 }
 
-impl Ahead<'_> {
+impl Scouted<'_> {
     /// Moves to the head of the entry at `at`, if it was found. Offsets must not go down.
     pub(super) fn seek(&mut self, at: u64) -> bool {
         let number = at / self.board.segment_len;

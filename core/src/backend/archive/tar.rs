@@ -19,6 +19,7 @@ use crate::checked::{min_len, to_u64, to_usize};
 use crate::clock::Timestamp;
 use crate::error::{Corrupt, Error, Result};
 use crate::format::compress::Compression;
+use crate::format::cut_at_nul;
 use crate::format::tar::{
     BLOCK, BLOCK_LEN, EntryType, Header, Overrides, PaxSparse, Piece, TarCorrupt, blocks, check_pieces, is_zero,
     mode_of_acl, parse_sparse_1_0, parse_sparse_gnu, parse_sparse_text,
@@ -288,8 +289,7 @@ impl Replay<'_> {
     /// The text in an entry's data, up to its NUL.
     fn text(&mut self, data: &Data, what: &'static str) -> Result<Bytes> {
         let bytes = self.bounded(data, what)?;
-        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-        Ok(bytes.slice(..end))
+        Ok(bytes.slice(..cut_at_nul(&bytes).len()))
     }
 
     /// Replays an entry, and says where the next header is.

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use super::cpio::replay_by_plan;
 use super::heads::LANES;
+use super::known::HeadsToKeep;
 use super::scouts::Plan;
 use super::*;
 use crate::format::cpio::{Header, TRAILER, Variant, align};
@@ -120,11 +121,17 @@ fn archive(dice: &mut Dice, depth: u32) -> Vec<u8> {
 
 /// Everything there is to see of a tree, or why there is none.
 fn describe(archive: &[u8], unpack: Unpack, plan: &Plan) -> (String, u64) {
+    let (text, found_ahead, _) = describe_with(archive, unpack, plan, None);
+    (text, found_ahead)
+}
+
+/// The same, with heads that are known; and the heads to keep, where there is a tree.
+fn describe_with(archive: &[u8], unpack: Unpack, plan: &Plan, known: Option<Bytes>) -> (String, u64, Option<Vec<u8>>) {
     let source = Arc::new(BytesSource::new(BytesMut::from(archive).freeze()));
     let options = ArchiveOptions { unpack, max_unpacked: 1 << 20, ..ArchiveOptions::default() };
-    let replayed = match replay_by_plan(source, &options, plan) {
+    let (replayed, kept) = match replay_by_plan(source, &options, plan, known, true) {
         Ok(replayed) => replayed,
-        Err(error) => return (format!("{error:?}"), 0),
+        Err(error) => return (format!("{error:?}"), 0, None),
     };
     let found_ahead = replayed.found_ahead;
     let mut text = format!("{:?}\n", replayed.report);
@@ -140,7 +147,7 @@ fn describe(archive: &[u8], unpack: Unpack, plan: &Plan) -> (String, u64) {
             Ok(())
         });
     }
-    (text, found_ahead)
+    (text, found_ahead, kept.map(HeadsToKeep::finish))
 }
 
 /// Checks that all plans lead to the same, and returns how many heads were found ahead in all.
@@ -154,8 +161,25 @@ fn check(archive: &[u8]) -> u64 {
             assert_eq!(described, expected, "{unpack:?} {plan:?}");
             found_ahead += found;
         }
+        check_known(archive, unpack, &expected);
     }
     found_ahead
+}
+
+/// Checks that heads which were kept lead to the same, and that those of other archives do no harm.
+fn check_known(archive: &[u8], unpack: Unpack, expected: &str) {
+    let (_, _, Some(kept)) = describe_with(archive, unpack, &IN_ORDER, None) else { return };
+    for plan in PLANS {
+        let again = describe_with(archive, unpack, plan, None).2;
+        assert!(again.as_ref() == Some(&kept), "the same heads are kept by {plan:?}");
+    }
+    let (described, found_ahead, kept_again) = describe_with(archive, unpack, &IN_ORDER, Some(kept.clone().into()));
+    assert_eq!(described, expected, "{unpack:?} with known heads");
+    assert!(kept_again.as_ref() == Some(&kept) && (found_ahead > 0 || kept.is_empty()));
+    let cut = Bytes::from(kept).slice(..kept_again.map_or(0, |kept| kept.len() / 2));
+    assert_eq!(describe_with(archive, unpack, &IN_ORDER, Some(cut.clone())).0, expected, "with half of them");
+    let shorter = &archive[..archive.len() / 3];
+    describe_with(shorter, unpack, &IN_ORDER, Some(cut));
 }
 
 #[test]

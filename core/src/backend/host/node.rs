@@ -115,10 +115,13 @@ pub(super) fn open_dir(parent: &Dir, name: Name<'_>) -> Result<Dir> {
     }
 }
 
-/// Creates a file for its owner alone and opens it; the caller gives it its mode.
-pub(super) fn create_file(parent: &Dir, name: Name<'_>) -> Result<OwnedFd> {
+/// Creates a file and opens it; the caller gives it its owner and, if it does not have it, its mode.
+pub(super) fn create_file(parent: &Dir, name: Name<'_>, mode: u16) -> Result<OwnedFd> {
+    // Until then nobody may do more than everybody may in the end: the group is not the right one yet.
+    let everybody = mode & 0o007;
+    let mode = mode & 0o700 | mode & (everybody << 3) | everybody;
     let mut creating = options(true);
-    creating.create_new(true).mode(0o600);
+    creating.create_new(true).mode(mode.into());
     Ok(parent.open_with(path(name.as_bytes()), &creating).map_err(from_io)?.into_std().into())
 }
 

@@ -120,7 +120,7 @@ impl WritableFileSystem for HostFs {
         let dir = &*parent.dir()?;
         match new.kind {
             NewKind::File => {
-                let file = node::create_file(dir, name)?;
+                let file = node::create_file(dir, name, new.mode)?;
                 let stat = finish_or_undo(dir, name, &On::Open(file.as_fd()), new)?;
                 self.enter(&parent, name, &stat, None, Handle::File { file: file.into(), writable: true })
             }

@@ -34,7 +34,7 @@ pub(super) struct Built {
     pub(super) incomplete: bool,
     /// Some directory has several names.
     pub(super) shared_dirs: bool,
-    /// Where the tuple of each node stands.
+    /// Where the tuple of each node stands; only when recovering.
     pub(super) offsets: Vec<u64>,
 }
 
@@ -94,16 +94,21 @@ impl Parts {
     }
 }
 
+/// The block of a file that is the key of an extent.
+fn block_number(key: &[u8]) -> Option<u64> {
+    digits(key).filter(|_| key.iter().all(u8::is_ascii_digit))
+}
+
 struct Builder<'a> {
     objects: &'a Objects,
     collector: Collector<'a>,
     nodes: Vec<Option<Node>>,
     /// The slot of the node that each tuple became.
     slots: Vec<Option<core::num::NonZeroU32>>,
-    /// Where the tuple of each node stands.
-    offsets: Vec<u64>,
     faults: Vec<BuildFault>,
     damaged: HashMap<Slot, Damage, RandomState>,
+    /// The key of the last extent, and what block it is: nearly all have the same.
+    block: Option<(u32, u64)>,
     recover: bool,
     incomplete: bool,
     shared_dirs: bool,
@@ -122,16 +127,17 @@ pub(super) fn build(objects: Objects, defaults: Defaults, start: u64, recover: b
         // A node has two tuples at least.
         nodes: Vec::with_capacity(objects.tuple_count() / 2),
         slots: Vec::new(),
-        offsets: Vec::new(),
         faults: Vec::new(),
         damaged: HashMap::default(),
+        block: None,
         recover,
         incomplete: false,
         shared_dirs: false,
     };
     builder.slots.resize(objects.tuple_count(), None);
     builder.run(root)?;
-    let Builder { nodes, faults, damaged, incomplete, shared_dirs, offsets, .. } = builder;
+    let offsets = (0..builder.nodes.len()).filter(|_| recover).map(|slot| builder.offset_of_node(slot)).collect();
+    let Builder { nodes, faults, damaged, incomplete, shared_dirs, .. } = builder;
     let Objects { mut symbols, symbol_numbers, .. } = objects;
     symbols.shrink();
     let tree = Tree { symbols, nodes, generations: Vec::new(), damaged, defaults, start };
@@ -141,6 +147,12 @@ pub(super) fn build(objects: Objects, defaults: Defaults, start: u64, recover: b
 impl Builder<'_> {
     fn offset(&self, id: TupleId) -> u64 {
         self.objects.tuple(id).map_or(0, |tuple| tuple.offset)
+    }
+
+    /// Where the tuple of a node stands.
+    fn offset_of_node(&self, slot: usize) -> u64 {
+        let node = self.nodes.get(slot).and_then(Option::as_ref);
+        node.and_then(|node| self.objects.by_index(node.tuple)).map_or(0, |id| self.offset(id))
     }
 
     /// Passes over a fault, or does not.
@@ -217,6 +229,12 @@ impl Builder<'_> {
             *known = core::num::NonZeroU32::new(slot.0.saturating_add(1));
         }
         let objects = self.objects;
+        let tuple = objects.tuple(id).map_or(0, |tuple| tuple.index);
+        if let Some(file) = self.plain_file(id) {
+            let (mtime, atime, meta) = (Time::NONE, Time::NONE, None);
+            self.nodes.push(Some(Node { tuple, names: 0, mtime, atime, meta, body: Body::File(file) }));
+            return (slot, None);
+        }
         let mut children = None;
         let parts = Parts::of(objects, id);
         let mut body = match (parts.children, parts.linktarget) {
@@ -278,10 +296,34 @@ impl Builder<'_> {
         }
         let (mtime, atime) = (exact_mtime.unwrap_or(mtime), exact_atime.unwrap_or(atime));
         let meta = (!parts.are_all_in(&body) && meta != Meta::default()).then(|| Box::new(meta));
-        let tuple = objects.tuple(id).map_or(0, |tuple| tuple.index);
         self.nodes.push(Some(Node { tuple, names: 0, mtime, atime, meta, body }));
-        self.offsets.push(self.offset(id));
         (slot, children)
+    }
+
+    /// The content of a file in one extent that has no attributes, which is most files; `None` for all others, sound or
+    /// not.
+    fn plain_file(&mut self, id: TupleId) -> Option<File> {
+        let objects = self.objects;
+        let (extents, size) = objects.plain_file(id)?;
+        let (key, extent) = objects.only_tuple(extents)?;
+        let (sector, count) = objects.plain_extent(extent)?;
+        let block = match self.block {
+            Some((known, block)) if known == key => block,
+            _ => block_number(objects.symbols.name(Symbol(key)))?,
+        };
+        self.block = Some((key, block));
+        let index = |id| objects.tuple(id).map_or(0, |tuple| tuple.index);
+        let extent = Extent {
+            block,
+            sector: sector.into(),
+            count,
+            allocated: count,
+            tuple: index(extent),
+            uninited: false,
+            durable: count,
+        };
+        let extents_tuple = index(extents);
+        Some(File { size: size.into(), extents: Extents(SmallVec::from_buf([extent])), extents_tuple })
     }
 
     fn file(&mut self, id: TupleId, slot: Slot, parts: &Parts) -> File {
@@ -319,7 +361,7 @@ impl Builder<'_> {
             }
             let Value::Tuple(extent) = value else { return Err(incomplete(tuple, "tuple")) };
             let name = objects.symbols.name(Symbol(key));
-            let block = digits(name).filter(|_| name.iter().all(u8::is_ascii_digit));
+            let block = block_number(name);
             let [mut sector, mut count, mut allocated] = [None; 3];
             let mut uninited = false;
             for (key, value) in objects.entries(extent) {
@@ -402,7 +444,7 @@ impl Builder<'_> {
             let Some((name, child)) = level.dirs.pop() else {
                 let paths = level.paths;
                 if paths > TFS_SHARED_PATHS_MAX {
-                    let offset = self.offsets.get(level.slot.index()).copied().unwrap_or(0);
+                    let offset = self.offset_of_node(level.slot.index());
                     return Err(Damage { offset, reason: TfsCorrupt::TooManyPaths { max: TFS_SHARED_PATHS_MAX } });
                 }
                 if let Some(seen) = seen.get_mut(level.slot.index()) {
@@ -421,7 +463,7 @@ impl Builder<'_> {
             }
         }
         for (dir, name, child) in circular {
-            let offset = self.offsets.get(dir.index()).copied().unwrap_or(0);
+            let offset = self.offset_of_node(dir.index());
             let objects = self.objects;
             self.fault(dir, objects.symbols.name(name), offset, TfsCorrupt::DirectoryCycle)?;
             if let Some(Some(Node { body: Body::Dir(dir), .. })) = self.nodes.get_mut(dir.index()) {

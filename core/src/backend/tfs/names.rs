@@ -68,8 +68,7 @@ impl State {
         self.admit(NAMES_BYTES.saturating_add(target_len))?;
         let key = self.symbol(name)?;
         let (body, special) = body(new.kind, dir);
-        let default =
-            if matches!(new.kind, NewKind::Dir) { self.tree.defaults.dir_mode } else { self.tree.defaults.file_mode };
+        let default = self.tree.defaults.mode(new.kind.file_type());
         let mode = new.mode & 0o7777;
         let owned = (new.uid, new.gid) != (self.tree.defaults.uid, self.tree.defaults.gid);
         let meta = Meta {

@@ -3,52 +3,23 @@
 //! Entries live in one arena, chained per tuple, so that a log of a million records takes a handful of allocations; the
 //! whole is dropped when the tree has been made of it.
 
+mod tuple;
+mod value;
+
 use alloc::vec::Vec;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+use self::tuple::{Form, NONE};
+pub(super) use self::tuple::{Tuple, TupleId};
+use self::value::Packed;
+pub(super) use self::value::Value;
 use super::symbols::{Symbol, Symbols};
-use crate::checked::{to_u64, to_usize};
+use crate::checked::to_usize;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::format::tfs::{Change, Damage, Dictionary, Key, Kind, NewValue, Record, Token, ValueReader};
-
-/// Number of a tuple or vector in its arena.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct TupleId(pub(super) u32);
-
-/// A value. Strings are ranges of one buffer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Value {
-    /// Removed; never seen outside.
-    Absent,
-    Null,
-    Tuple(TupleId),
-    String {
-        start: u32,
-        len: u32,
-    },
-    Symbol(Symbol),
-    Integer(u64),
-    Negative(u64),
-}
-
-/// A tuple, or a vector, whose keys are positions.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tuple {
-    /// Its number in the log's dictionary.
-    pub(super) index: u32,
-    /// Where its head stands, in bytes of the file system.
-    pub(super) offset: u64,
-    first: u32,
-    last: u32,
-    /// Entries, removed ones included; counted up to where it makes a difference.
-    count: u8,
-    pub(super) is_vector: bool,
-    /// Whether its entries are found by hash.
-    indexed: bool,
-}
+use crate::format::tfs::{Change, Damage, Dictionary, Key, Kind, NewEmpty, NewValue, Record, Token, ValueReader};
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -56,70 +27,6 @@ struct Entry {
     next: u32,
     value: Packed,
 }
-
-/// A value in 8 bytes: what it is in the highest bits, and what fits into the others. What does not fit is in a table.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Packed(u64);
-
-impl Packed {
-    const TAG_SHIFT: u32 = 60;
-    const MAX: u64 = (1 << Self::TAG_SHIFT) - 1;
-    const STRING_LEN_MAX: u32 = (1 << 28) - 1;
-
-    const ABSENT: u64 = 0;
-    const NULL: u64 = 1;
-    const TUPLE: u64 = 2;
-    const STRING: u64 = 3;
-    const SYMBOL: u64 = 4;
-    const INTEGER: u64 = 5;
-    const NEGATIVE: u64 = 6;
-    /// In the table.
-    const OTHER: u64 = 7;
-
-    #[inline]
-    fn new(value: Value, others: &mut Vec<Value>) -> Self {
-        let (tag, payload) = match value {
-            Value::Absent => (Self::ABSENT, 0),
-            Value::Null => (Self::NULL, 0),
-            Value::Tuple(id) => (Self::TUPLE, id.0.into()),
-            Value::Symbol(symbol) => (Self::SYMBOL, symbol.0.into()),
-            Value::String { start, len } if len <= Self::STRING_LEN_MAX => {
-                (Self::STRING, u64::from(len) << 32 | u64::from(start))
-            }
-            Value::Integer(number) if number <= Self::MAX => (Self::INTEGER, number),
-            Value::Negative(number) if number <= Self::MAX => (Self::NEGATIVE, number),
-            Value::String { .. } | Value::Integer(_) | Value::Negative(_) => {
-                let at = to_u64(others.len());
-                others.push(value);
-                (Self::OTHER, at)
-            }
-        };
-        Self(tag << Self::TAG_SHIFT | payload)
-    }
-
-    const fn is_absent(self) -> bool {
-        self.0 >> Self::TAG_SHIFT == Self::ABSENT
-    }
-
-    fn value(self, others: &[Value]) -> Value {
-        let payload = self.0 & Self::MAX;
-        // OK: what has 32 bits was made of 32 bits.
-        let low = u32::try_from(payload & 0xffff_ffff).unwrap_or(0);
-        match self.0 >> Self::TAG_SHIFT {
-            Self::NULL => Value::Null,
-            Self::TUPLE => Value::Tuple(TupleId(low)),
-            Self::STRING => Value::String { start: low, len: u32::try_from(payload >> 32).unwrap_or(0) },
-            Self::SYMBOL => Value::Symbol(Symbol(low)),
-            Self::INTEGER => Value::Integer(payload),
-            Self::NEGATIVE => Value::Negative(payload),
-            Self::OTHER => to_usize(payload).ok().and_then(|at| others.get(at).copied()).unwrap_or(Value::Absent),
-            _ => Value::Absent,
-        }
-    }
-}
-
-/// In the place of an entry that is none.
-const NONE: u32 = u32::MAX;
 
 /// Tuples with more entries than this are searched by hash.
 const CHAIN_MAX: u8 = 8;
@@ -210,6 +117,11 @@ impl Objects {
         self.tuples.get(usize::try_from(id.0).ok()?)
     }
 
+    #[inline]
+    fn tuple_mut(&mut self, id: TupleId) -> Option<&mut Tuple> {
+        self.tuples.get_mut(usize::try_from(id.0).ok()?)
+    }
+
     pub(super) const fn tuple_count(&self) -> usize {
         self.tuples.len()
     }
@@ -227,18 +139,44 @@ impl Objects {
 
     /// The entries of a tuple, removed ones left out.
     pub(super) fn entries(&self, id: TupleId) -> impl Iterator<Item = (u32, Value)> + '_ {
-        let mut next = self.tuple(id).map_or(NONE, |tuple| tuple.first);
+        let tuple = self.tuple(id);
+        let (mut next, mut at) = (tuple.map_or(NONE, Tuple::first), 0);
         core::iter::from_fn(move || {
-            let entry = self.entry(next)?;
-            next = entry.next;
-            Some((entry.key, entry.value))
+            while let Some(entry) = self.entry(next) {
+                next = entry.next;
+                if !entry.value.is_absent() {
+                    return Some((entry.key, entry.value.value(&self.others)));
+                }
+            }
+            let few = tuple?.few(at)?;
+            at = at.saturating_add(1);
+            Some(few)
         })
-        .filter(|(_, value)| !value.is_absent())
-        .map(|(key, value)| (key, value.value(&self.others)))
+    }
+
+    /// Of a file that says nothing else: the tuple of extents and the length.
+    #[inline]
+    pub(super) fn plain_file(&self, id: TupleId) -> Option<(TupleId, u32)> {
+        self.tuple(id).filter(|tuple| tuple.form == Form::File).map(|&Tuple { pair: [a, b], .. }| (TupleId(a), b))
+    }
+
+    /// Of a tuple with one entry, which is a tuple: the key and that.
+    #[inline]
+    pub(super) fn only_tuple(&self, id: TupleId) -> Option<(u32, TupleId)> {
+        self.tuple(id).filter(|tuple| tuple.form == Form::One).map(|&Tuple { pair: [a, b], .. }| (a, TupleId(b)))
+    }
+
+    /// Of an extent that says nothing else: the first sector, and how many are used and allocated.
+    #[inline]
+    pub(super) fn plain_extent(&self, id: TupleId) -> Option<(u32, u32)> {
+        self.tuple(id).filter(|tuple| tuple.form == Form::Extent).map(|&Tuple { pair: [a, b], .. }| (a, b))
     }
 
     /// The value of `key` in a tuple.
     pub(super) fn get(&self, id: TupleId, key: Symbol) -> Option<Value> {
+        if !self.tuple(id)?.in_arena() {
+            return self.entries(id).find(|(found, _)| *found == key.0).map(|(_, value)| value);
+        }
         let entry = self.entry(self.find(id, key.0)?)?;
         (!entry.value.is_absent()).then(|| entry.value.value(&self.others))
     }
@@ -265,13 +203,14 @@ impl Objects {
         self.entries.get(usize::try_from(at).ok()?)
     }
 
+    /// The place in the arena of an entry of a tuple that has its entries there.
     #[inline]
     fn find(&self, id: TupleId, key: u32) -> Option<u32> {
         let tuple = self.tuple(id)?;
-        if tuple.indexed {
+        if tuple.form == Form::Indexed {
             return self.find_by_hash(id, key);
         }
-        let mut next = tuple.first;
+        let mut next = tuple.first();
         while let Some(entry) = self.entry(next) {
             if entry.key == key {
                 return Some(next);
@@ -290,10 +229,19 @@ impl Objects {
     /// Sets an entry, or removes it. With `is_new_key`, the tuple is known to have no entry with that key yet.
     fn set(&mut self, id: TupleId, key: u32, is_new_key: bool, value: Value) -> Result<()> {
         self.total = self.total.saturating_add(1);
+        let tuple = self.tuple_mut(id).ok_or(Errno::Io)?;
+        if let Some(dead) = tuple.set(key, value) {
+            self.obsolete = self.obsolete.saturating_add(dead);
+            return Ok(());
+        }
+        let (is_long, in_arena) = (tuple.count > CHAIN_MAX && tuple.form == Form::Chain, tuple.in_arena());
+        if !in_arena {
+            self.spread(id)?;
+        }
         let found = if is_new_key {
             None
         } else {
-            if self.tuple(id).is_some_and(|tuple| tuple.count > CHAIN_MAX && !tuple.indexed) {
+            if is_long {
                 self.index_all(id);
             }
             self.find(id, key)
@@ -312,20 +260,38 @@ impl Objects {
         if packed.is_absent() {
             return Ok(());
         }
-        let added = u32::try_from(self.entries.len()).ok().filter(|at| *at != NONE).ok_or_else(too_many)?;
-        self.entries.push(Entry { key, next: NONE, value: packed });
-        let tuple = usize::try_from(id.0).ok().and_then(|at| self.tuples.get_mut(at)).ok_or(Errno::Io)?;
-        let last = core::mem::replace(&mut tuple.last, added);
-        if tuple.first == NONE {
-            tuple.first = added;
+        let indexed = self.push(id, key, packed)?;
+        if let Some(added) = indexed {
+            self.index_entry(id, key, added);
         }
+        Ok(())
+    }
+
+    /// Adds an entry in the arena; its place, if the tuple's are found by hash.
+    #[inline]
+    fn push(&mut self, id: TupleId, key: u32, value: Packed) -> Result<Option<u32>> {
+        let added = u32::try_from(self.entries.len()).ok().filter(|at| *at != NONE).ok_or_else(too_many)?;
+        self.entries.push(Entry { key, next: NONE, value });
+        let tuple = self.tuple_mut(id).ok_or(Errno::Io)?;
+        let [first, last] = tuple.pair;
+        tuple.pair = [if first == NONE { added } else { first }, added];
         tuple.count = tuple.count.saturating_add(1);
-        let indexed = tuple.indexed;
+        let indexed = tuple.form == Form::Indexed;
         if let Some(last) = usize::try_from(last).ok().and_then(|at| self.entries.get_mut(at)) {
             last.next = added;
         }
-        if indexed {
-            self.index_entry(id, key, added);
+        Ok(indexed.then_some(added))
+    }
+
+    /// Puts the entries of a tuple into the arena.
+    #[cold]
+    fn spread(&mut self, id: TupleId) -> Result<()> {
+        let tuple = self.tuple_mut(id).ok_or(Errno::Io)?;
+        let before = *tuple;
+        (tuple.form, tuple.pair, tuple.count) = (Form::Chain, [NONE; 2], 0);
+        for (key, value) in (0..).map_while(|at| before.few(at)) {
+            let packed = Packed::new(value, &mut self.others);
+            self.push(id, key, packed)?;
         }
         Ok(())
     }
@@ -333,9 +299,9 @@ impl Objects {
     /// Puts the entries of a tuple into the hash table: they are many, and one of them is looked for.
     #[cold]
     fn index_all(&mut self, id: TupleId) {
-        let Some(tuple) = usize::try_from(id.0).ok().and_then(|at| self.tuples.get_mut(at)) else { return };
-        tuple.indexed = true;
-        let mut next = tuple.first;
+        let Some(tuple) = self.tuple_mut(id) else { return };
+        tuple.form = Form::Indexed;
+        let mut next = tuple.first();
         while let Some(entry) = self.entry(next).copied() {
             self.index_entry(id, entry.key, next);
             next = entry.next;
@@ -406,6 +372,8 @@ impl Objects {
         let mut dictionary = core::mem::take(&mut self.dictionary);
         let mut levels = core::mem::take(&mut self.levels);
         levels.clear();
+        // A whole tree: most of it are names of nodes.
+        self.symbols.reserve(record.bytes.len() / 32);
         let done = self.apply_tokens(&mut ValueReader::new(record, &mut dictionary), &mut levels);
         (self.dictionary, self.levels) = (dictionary, levels);
         done
@@ -434,6 +402,17 @@ impl Objects {
         let Ok(index) = self.dictionary.define(Kind::Tuple) else { return Ok(false) };
         let new = self.new_tuple(index, record.offset_of(change.value_pos), false)?;
         self.set(id, key.0, false, Value::Tuple(new))?;
+        if count == 3
+            && keys == [Symbol::OFFSET, Symbol::ALLOCATED, Symbol::LENGTH]
+            && let [(_, sector), (_, allocated), (_, len)] = entries
+            && allocated == len
+            && let (Ok(sector), Ok(len)) = (u32::try_from(sector), u32::try_from(len))
+            && let Some(tuple) = self.tuple_mut(new)
+        {
+            (tuple.form, tuple.pair, tuple.count) = (Form::Extent, [sector, len], 3);
+            self.total = self.total.saturating_add(3);
+            return Ok(true);
+        }
         let [a, b, c] = keys;
         let distinct = count < 2 || (a != b && (count < 3 || (a != c && b != c)));
         for (key, (_, number)) in keys.iter().zip(entries).take(count) {
@@ -443,7 +422,15 @@ impl Objects {
     }
 
     fn apply_tokens(&mut self, reader: &mut ValueReader<'_, '_>, levels: &mut Vec<Level>) -> Result<(), Stop> {
-        while let Some(token) = reader.next_token()? {
+        loop {
+            while let Some(NewEmpty { key, name, tuple, offset }) = reader.next_new_empty() {
+                let (symbol, is_new_key) = self.key(Key::New { index: key, name }, reader)?;
+                let new = self.new_tuple(tuple, offset, false)?;
+                if let (Some(level), Some(symbol)) = (levels.last(), symbol) {
+                    self.set(level.id, symbol.0, is_new_key, Value::Tuple(new))?;
+                }
+            }
+            let Some(token) = reader.next_token()? else { return Ok(()) };
             let value = match token {
                 Token::Tuple { index, is_new, .. } | Token::Vector { index, is_new, .. } => {
                     let is_vector = matches!(token, Token::Vector { .. });
@@ -490,13 +477,12 @@ impl Objects {
                 None => self.ignored_records = self.ignored_records.saturating_add(1),
             }
         }
-        Ok(())
     }
 
     #[inline]
     fn new_tuple(&mut self, index: u32, offset: u64, is_vector: bool) -> Result<TupleId> {
         let id = u32::try_from(self.tuples.len()).map_err(|_| too_many())?;
-        self.tuples.push(Tuple { index, offset, first: NONE, last: NONE, count: 0, is_vector, indexed: false });
+        self.tuples.push(Tuple { index, offset, form: Form::Chain, pair: [NONE; 2], count: 0, is_vector });
         self.numbers.push(id);
         Ok(TupleId(id))
     }

@@ -33,7 +33,7 @@ impl Part {
 }
 
 /// What is known about a file system besides its tree.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TfsReport {
     /// Which file system of the image it is.
     pub part: Part,

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use crate::errno::Errno;
 use crate::error::{Error, Result};
@@ -78,18 +79,25 @@ impl Symbols {
     /// # Errors
     /// `ENOMEM` when there are 4 GiB of names.
     pub(super) fn intern(&mut self, wanted: &[u8]) -> Result<Symbol> {
-        if let Some(found) = self.get(wanted) {
-            return Ok(found);
-        }
-        let full = || Error::new(Errno::NoMemory, "more than 4 GiB of names");
-        let end =
-            self.names.len().checked_add(wanted.len()).and_then(|end| u32::try_from(end).ok()).ok_or_else(full)?;
-        let number = u32::try_from(self.ends.len()).map_err(|_| full())?;
-        self.names.extend_from_slice(wanted);
-        self.ends.push(end);
         let Self { names, ends, table, hasher } = self;
-        table.insert_unique(hash(hasher, wanted), number, |&at| hash(hasher, name(names, ends, at)));
+        let is = |&at: &u32| name(names, ends, at) == wanted;
+        let vacant = match table.entry(hash(hasher, wanted), is, |&at| hash(hasher, name(names, ends, at))) {
+            Entry::Occupied(found) => return Ok(Symbol(*found.get())),
+            Entry::Vacant(vacant) => vacant,
+        };
+        let full = || Error::new(Errno::NoMemory, "more than 4 GiB of names");
+        let end = names.len().checked_add(wanted.len()).and_then(|end| u32::try_from(end).ok()).ok_or_else(full)?;
+        let number = u32::try_from(ends.len()).map_err(|_| full())?;
+        vacant.insert(number);
+        names.extend_from_slice(wanted);
+        ends.push(end);
         Ok(Symbol(number))
+    }
+
+    /// Makes room for so many more.
+    pub(super) fn reserve(&mut self, more: usize) {
+        let Self { names, ends, table, hasher } = self;
+        table.reserve(more, |&at| hash(hasher, name(names, ends, at)));
     }
 
     pub(super) fn shrink(&mut self) {

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -138,8 +139,8 @@ const LINEAR_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     list: Vec<Named>,
-    /// Positions in the list.
-    table: Option<Box<HashTable<u32>>>,
+    /// Positions in the list; made when a name is looked for first, and only of a long list.
+    table: OnceLock<Box<HashTable<u32>>>,
     live: u32,
     last_serial: u64,
 }
@@ -148,6 +149,23 @@ pub(super) struct Entries {
 fn hash(name: Symbol) -> u64 {
     let product = u64::from(name.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     product ^ product >> 32
+}
+
+/// Where the names of a list are.
+fn index(list: &[Named]) -> HashTable<u32> {
+    let mut table = HashTable::with_capacity(list.len());
+    for (position, _) in list.iter().enumerate().filter(|(_, named)| named.node.is_some()) {
+        index_at(&mut table, list, position);
+    }
+    table
+}
+
+fn index_at(table: &mut HashTable<u32>, list: &[Named], position: usize) {
+    let name_at = |position: u32| usize::try_from(position).ok().and_then(|at| list.get(at)).map(|named| named.name);
+    // OK: a list of 2^32 entries is more than all symbols there can be.
+    let Ok(position) = u32::try_from(position) else { return };
+    let Some(name) = name_at(position) else { return };
+    table.insert_unique(hash(name), position, |&at| name_at(at).map_or(0, hash));
 }
 
 impl Entries {
@@ -161,14 +179,13 @@ impl Entries {
 
     fn position(&self, name: Symbol) -> Option<usize> {
         let is = |named: &Named| named.name == name && named.node.is_some();
-        match &self.table {
-            Some(table) => {
-                let at = |position: u32| self.list.get(usize::try_from(position).ok()?);
-                let found = table.find(hash(name), |&position| at(position).is_some_and(is))?;
-                usize::try_from(*found).ok()
-            }
-            None => self.list.iter().position(is),
+        if self.list.len() <= LINEAR_MAX && self.table.get().is_none() {
+            return self.list.iter().position(is);
         }
+        let table = self.table.get_or_init(|| Box::new(index(&self.list)));
+        let at = |position: u32| self.list.get(usize::try_from(position).ok()?);
+        let found = table.find(hash(name), |&position| at(position).is_some_and(is))?;
+        usize::try_from(*found).ok()
     }
 
     pub(super) fn get(&self, name: Symbol) -> Option<Slot> {
@@ -190,11 +207,7 @@ impl Entries {
         self.last_serial = self.last_serial.saturating_add(1);
         self.list.push(Named { serial: self.last_serial, name, node });
         self.live = self.live.saturating_add(1);
-        if self.table.is_some() {
-            self.index(self.list.len().saturating_sub(1));
-        } else if self.list.len() > LINEAR_MAX {
-            self.rebuild();
-        }
+        self.index(self.list.len().saturating_sub(1));
     }
 
     /// Entries with a name each.
@@ -207,7 +220,6 @@ impl Entries {
         }
         entries.list.shrink_to_fit();
         entries.live = u32::try_from(entries.list.len()).unwrap_or(u32::MAX);
-        entries.rebuild();
         entries
     }
 
@@ -221,7 +233,7 @@ impl Entries {
         // Removed entries keep the order of the others; they go when they are the most.
         if self.list.len() > LINEAR_MAX && to_u64(self.list.len()) > u64::from(self.live).saturating_mul(2) {
             self.list.retain(|named| named.node.is_some());
-            self.rebuild();
+            self.table = OnceLock::new();
         }
     }
 
@@ -232,38 +244,21 @@ impl Entries {
         if let Some(named) = self.list.get_mut(position) {
             named.name = to;
         }
-        if self.table.is_some() {
-            self.index(position);
-        }
+        self.index(position);
     }
 
+    /// Puts an entry into the table, if there is one.
     fn index(&mut self, position: usize) {
-        let Self { list, table: Some(table), .. } = self else { return };
-        let name_at =
-            |position: u32| usize::try_from(position).ok().and_then(|at| list.get(at)).map(|named| named.name);
-        // OK: a list of 2^32 entries is more than all symbols there can be.
-        let Ok(position) = u32::try_from(position) else { return };
-        let Some(name) = name_at(position) else { return };
-        table.insert_unique(hash(name), position, |&at| name_at(at).map_or(0, hash));
+        if let Some(table) = self.table.get_mut() {
+            index_at(table, &self.list, position);
+        }
     }
 
     fn unindex(&mut self, name: Symbol, position: usize) {
-        if let Some(table) = &mut self.table
+        if let Some(table) = self.table.get_mut()
             && let Ok(found) = table.find_entry(hash(name), |&at| usize::try_from(at) == Ok(position))
         {
             found.remove();
-        }
-    }
-
-    fn rebuild(&mut self) {
-        self.table = None;
-        if self.list.len() > LINEAR_MAX {
-            self.table = Some(Box::new(HashTable::with_capacity(self.list.len())));
-            for position in 0..self.list.len() {
-                if self.list.get(position).is_some_and(|named| named.node.is_some()) {
-                    self.index(position);
-                }
-            }
         }
     }
 
@@ -373,15 +368,15 @@ impl Tree {
             Body::Symlink(target) => (to_u64(target.len()), 0),
             _ => (0, 0),
         };
-        let (is_dir, defaults) = (matches!(node.body, Body::Dir(_)), &self.defaults);
+        let (file_type, defaults) = (node.body.file_type(), &self.defaults);
         let meta = node.meta.as_deref();
         let mode = meta.and_then(|meta| meta.mode);
         let (uid, gid) = (meta.and_then(|meta| meta.uid), meta.and_then(|meta| meta.gid));
         let mtime = node.mtime.get();
         Ok(Attr {
             ino: id.get(),
-            file_type: node.body.file_type(),
-            mode: mode.unwrap_or(if is_dir { defaults.dir_mode } else { defaults.file_mode }),
+            file_type,
+            mode: mode.unwrap_or(defaults.mode(file_type)),
             nlink: match &node.body {
                 Body::Dir(dir) if node.names > 0 => u64::from(dir.subdirs).saturating_add(2),
                 _ => node.names.into(),

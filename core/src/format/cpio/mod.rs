@@ -19,5 +19,5 @@ pub use self::layout::{
     ALIGN, HEADER_LEN, Header, Magic, NAME_SIZE_MAX, TARGET_SIZE_MAX, TRAILER, Variant, align, checksum, mode_of,
 };
 pub use self::old::{OldEntry, read_old_entry};
-pub use self::read::{EntryRef, LONGEST_HEAD, cut_at_nul, read_entry};
+pub use self::read::{EntryRef, LONGEST_HEAD, read_entry};
 pub use self::write::{CpioWriter, NewEntry, WriteRefused};

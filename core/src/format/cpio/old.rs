@@ -2,9 +2,10 @@
 //!
 //! Specified by POSIX.1-1988 (odc) and by `cpio(5)` of 7th edition Unix. Linux reads neither.
 
-use super::{CpioCorrupt, Header, Magic, TRAILER, cut_at_nul};
+use super::{CpioCorrupt, Header, Magic, TRAILER};
 use crate::attr::Device;
 use crate::checked::{min_len, to_u64};
+use crate::format::cut_at_nul;
 
 /// Bytes of an odc header.
 const ODC_LEN: usize = 76;

@@ -1,9 +1,8 @@
 //! Reading entries, one at a time, from a window on the archive.
 
-use core::ffi::CStr;
-
 use super::{CpioCorrupt, HEADER_LEN, Header, TARGET_SIZE_MAX, TRAILER};
 use crate::checked::{min_len, to_u64};
+use crate::format::cut_at_nul;
 
 /// Bytes from an entry's start within which its header, any name that counts and any target of a symbolic link that
 /// counts lie: what a window should hold, unless the archive ends before.
@@ -65,12 +64,6 @@ impl<'a> EntryRef<'a> {
             }),
         }
     }
-}
-
-/// What stands before the first NUL.
-#[must_use]
-pub fn cut_at_nul(bytes: &[u8]) -> &[u8] {
-    CStr::from_bytes_until_nul(bytes).map_or(bytes, CStr::to_bytes)
 }
 
 /// Reads the entry at the start of `window`, which should hold [`LONGEST_HEAD`] bytes or reach the archive's end.

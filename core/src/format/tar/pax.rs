@@ -6,6 +6,7 @@ use core::ops::Range;
 use super::TarCorrupt;
 use super::acl::parse_acl;
 use crate::clock::Timestamp;
+use crate::format::cut_at_nul;
 
 /// An extended attribute; the value lies in the records, or was put together from them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,8 +79,10 @@ impl Overrides {
         // An empty value takes back what an earlier record said.
         let given = (!value.is_empty()).then_some(value);
         match key {
-            b"path" => self.path = given.map(<[u8]>::to_owned),
-            b"linkpath" => self.linkpath = given.map(|value| value_at..value_at.saturating_add(value.len())),
+            b"path" => self.path = given.map(|value| cut_at_nul(value).to_owned()),
+            b"linkpath" => {
+                self.linkpath = given.map(|value| value_at..value_at.saturating_add(cut_at_nul(value).len()));
+            }
             b"size" => self.size = optional(given, decimal)?,
             b"uid" => self.uid = optional(given, decimal)?,
             b"gid" => self.gid = optional(given, decimal)?,
@@ -134,7 +137,7 @@ impl Overrides {
             b"size" | b"realsize" => sparse.real_size = Some(decimal(value)?),
             b"offset" | b"numbytes" => sparse.numbers.push(decimal(value)?),
             b"map" => sparse.numbers = numbers(value)?,
-            b"name" => sparse.name = Some(value.to_owned()),
+            b"name" => sparse.name = Some(cut_at_nul(value).to_owned()),
             _ => {}
         }
         Some(())
@@ -268,6 +271,15 @@ mod tests {
         assert_eq!(overrides.mtime, Some(Timestamp { secs: 1, nanos: 500_000_000 }));
         overrides.read(b"9 mtime=\n").unwrap();
         assert_eq!(overrides.mtime, None);
+    }
+
+    #[test]
+    fn names_end_at_a_nul_as_for_the_tools() {
+        let mut overrides = Overrides::default();
+        overrides.read(b"14 path=ab\0cd\n18 linkpath=ab\0cd\n25 GNU.sparse.name=ab\0cd\n").unwrap();
+        assert_eq!(overrides.path.as_deref(), Some(&b"ab"[..]));
+        assert_eq!(overrides.linkpath, Some(26..28));
+        assert_eq!(overrides.sparse.unwrap().name.as_deref(), Some(&b"ab"[..]));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io::Write;
 
 use super::acl::show_acl;
 use super::layout::{BLOCK, BLOCK_LEN, blocks};
+use super::sparse::Piece;
 use crate::attr::Device;
 use crate::checked::{min_len, to_u64};
 use crate::clock::Timestamp;
@@ -17,6 +18,8 @@ use crate::error::{Error, Result};
 pub enum NewTarKind<'a> {
     /// A file of so many bytes, which must follow.
     File(u64),
+    /// A file of so many bytes with holes: only these pieces must follow, which ascend and do not overlap.
+    Sparse(u64, &'a [Piece]),
     /// A further name of the entry written under this one.
     HardLink(&'a [u8]),
     /// A symbolic link to this.
@@ -75,8 +78,15 @@ impl<W: Write> TarWriter<W> {
     pub fn begin(&mut self, entry: &NewTarEntry<'_>) -> Result<()> {
         self.end_entry()?;
         let mut path = entry.path.to_owned();
+        let mut map = Vec::new();
         let (kind, size, link, device) = match entry.kind {
             NewTarKind::File(size) => (b'0', size, &[][..], Device::default()),
+            NewTarKind::Sparse(size, pieces) => {
+                path = sparse_path(entry.path);
+                map = sparse_map(size, pieces);
+                let stored = pieces.iter().fold(to_u64(map.len()), |sum, piece| sum.saturating_add(piece.len));
+                (b'0', stored, &[][..], Device::default())
+            }
             NewTarKind::HardLink(to) => (b'1', 0, to, Device::default()),
             NewTarKind::Symlink(to) => (b'2', 0, to, Device::default()),
             NewTarKind::Char(device) => (b'3', 0, &[][..], device),
@@ -98,7 +108,8 @@ impl<W: Write> TarWriter<W> {
         let secs = u64::try_from(entry.mtime.secs).unwrap_or_default();
         let numbers = [entry.uid.into(), entry.gid.into(), secs];
         self.put(&header(kind, &path, link, entry.mode, numbers, size, device))?;
-        self.data = (size, blocks(size).saturating_sub(size));
+        self.put(&map)?;
+        self.data = (size.saturating_sub(to_u64(map.len())), blocks(size).saturating_sub(size));
         Ok(())
     }
 
@@ -122,6 +133,11 @@ impl<W: Write> TarWriter<W> {
         Ok(self.out)
     }
 
+    /// What was written so far, as it is.
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+
     fn end_entry(&mut self) -> Result<()> {
         let (missing, padding) = core::mem::take(&mut self.data);
         if missing > 0 {
@@ -140,11 +156,32 @@ impl<W: Write> TarWriter<W> {
     }
 }
 
+/// Where readers that know no sparse files shall put what they find, as GNU tar calls it.
+fn sparse_path(path: &[u8]) -> Vec<u8> {
+    let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash.saturating_add(1));
+    let (dir, name) = path.split_at(at);
+    [dir, b"GNUSparseFile.0/", name].concat()
+}
+
+/// The map in front of the data of a sparse file, in GNU's version 1.0, filled up to a whole block.
+fn sparse_map(size: u64, pieces: &[Piece]) -> Vec<u8> {
+    // Some readers take the end of the last piece for that of the file.
+    let end = Piece { offset: size, len: 0 };
+    let ends = pieces.last().is_some_and(|last| last.offset.saturating_add(last.len) == size);
+    let end = (!ends).then_some(&end);
+    let mut map = format!("{}\n", pieces.len().saturating_add(usize::from(end.is_some()))).into_bytes();
+    for Piece { offset, len } in pieces.iter().chain(end) {
+        map.extend_from_slice(format!("{offset}\n{len}\n").as_bytes());
+    }
+    map.resize(map.len().next_multiple_of(BLOCK_LEN), 0);
+    map
+}
+
 /// What the header cannot say.
 fn records(entry: &NewTarEntry<'_>, path: &[u8], link: &[u8], size: u64) -> Vec<u8> {
     let mut records = Vec::new();
     let is_plain = |text: &[u8]| text.len() <= 100 && text.is_ascii();
-    if [path, link].iter().any(|text| core::str::from_utf8(text).is_err()) {
+    if [path, link, entry.path].iter().any(|text| core::str::from_utf8(text).is_err()) {
         record(&mut records, b"hdrcharset", b"BINARY");
     }
     if !is_plain(path) {
@@ -152,6 +189,12 @@ fn records(entry: &NewTarEntry<'_>, path: &[u8], link: &[u8], size: u64) -> Vec<
     }
     if !is_plain(link) {
         record(&mut records, b"linkpath", link);
+    }
+    if let NewTarKind::Sparse(real_size, _) = entry.kind {
+        record(&mut records, b"GNU.sparse.major", b"1");
+        record(&mut records, b"GNU.sparse.minor", b"0");
+        record(&mut records, b"GNU.sparse.name", entry.path);
+        record(&mut records, b"GNU.sparse.realsize", real_size.to_string().as_bytes());
     }
     let numbers = [
         (&b"uid"[..], u64::from(entry.uid), SMALL_MAX),

@@ -208,7 +208,18 @@ impl LogReader {
     ///
     /// # Errors
     /// What is wrong. [`lost_from`](Self::lost_from) tells where the sound part of the log ends.
+    #[inline]
     pub fn next_item<'s, 'a: 's>(&'s mut self, frames: &mut FrameReader<'a>) -> Result<Item<'s>, Damage> {
+        if self.partial.is_none()
+            && let Some((offset, bytes, piece_offset)) = frames.short_record()
+        {
+            let pieces = Pieces::One(piece_offset);
+            return Ok(Item::Record(Record { offset, bytes, version: self.version, pieces }));
+        }
+        self.next_long_item(frames)
+    }
+
+    fn next_long_item<'s, 'a: 's>(&'s mut self, frames: &mut FrameReader<'a>) -> Result<Item<'s>, Damage> {
         loop {
             let frame = frames.next_frame()?;
             match (frame.kind, &mut self.partial) {

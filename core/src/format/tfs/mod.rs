@@ -31,5 +31,5 @@ pub use self::manifest::{
     Found, Manifest, ManifestEntry, ManifestError, ManifestFault, ManifestKind, ManifestRemark, ManifestValue,
     Position, Remark,
 };
-pub use self::value::{Change, Key, NewValue, Token, ValueReader, put_varint, varint};
+pub use self::value::{Change, Key, NewEmpty, NewValue, Token, ValueReader, put_varint, varint};
 pub use self::write::{FrameWriter, LINK_ROOM, RecordWriter, extension_start};

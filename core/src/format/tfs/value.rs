@@ -6,6 +6,7 @@ use super::corrupt::{Damage, TfsCorrupt};
 use super::layout::Version;
 use super::log::{Dictionary, Kind, Record};
 use crate::checked::to_u64;
+use crate::limits::TFS_DICTIONARY_MAX;
 
 /// Types of values in version 5, in bits 4 to 6 of the header byte.
 pub(super) mod types {
@@ -168,6 +169,19 @@ pub enum Token<'a> {
     End,
 }
 
+/// An entry with a new key, whose value is a new tuple without entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NewEmpty<'a> {
+    /// Number of the key in the dictionary.
+    pub key: u32,
+    /// Bytes of the key.
+    pub name: &'a [u8],
+    /// Number of the tuple.
+    pub tuple: u32,
+    /// Where the tuple stands, in bytes from the start of the file system.
+    pub offset: u64,
+}
+
 /// A tuple or vector that has begun.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Level {
@@ -258,6 +272,31 @@ impl<'r, 'd> ValueReader<'r, 'd> {
             None => self.begun = true,
         }
         self.value().map(Some)
+    }
+
+    /// The next entry of the tuple that is being read, if it is a new key and a new, empty tuple, as most entries of a
+    /// tree are: instead of a [`Key`](Token::Key), a [`Tuple`](Token::Tuple) and an [`End`](Token::End). Of all others
+    /// nothing is read. [`token_offset`](Self::token_offset) is that of the key.
+    #[inline]
+    pub fn next_new_empty(&mut self) -> Option<NewEmpty<'r>> {
+        let level = self.dictionary.levels.last().filter(|level| level.is_tuple && !level.at_value)?;
+        let left = level.left.checked_sub(1).filter(|_| self.record.version == Version::V5)?;
+        let (len, rest) = match self.rest {
+            [head @ 0x80..=0x87, rest @ ..] => (head & 7, rest),
+            [0x88, len @ 0..=0x7f, rest @ ..] => (*len, rest),
+            _ => return None,
+        };
+        let (name, [0x90, rest @ ..]) = rest.split_at_checked(usize::from(len))? else { return None };
+        // All of it or nothing.
+        if self.dictionary.count() > TFS_DICTIONARY_MAX.saturating_sub(2) {
+            return None;
+        }
+        let (key, tuple) = (self.dictionary.define(Kind::Symbol).ok()?, self.dictionary.define(Kind::Tuple).ok()?);
+        self.dictionary.levels.last_mut()?.left = left;
+        self.token_left = self.rest.len();
+        self.rest = rest;
+        let tuple_pos = self.record.bytes.len().saturating_sub(rest.len()).saturating_sub(1);
+        Some(NewEmpty { key, name, tuple, offset: self.record.offset_of(tuple_pos) })
     }
 
     fn at_end(&mut self) -> Result<Option<Token<'r>>, Damaged> {
@@ -502,38 +541,4 @@ fn quick_symbol(bytes: &[u8]) -> Option<(u64, &[u8])> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_have_the_most_significant_group_first() {
-        for (value, bytes) in [
-            (0, &[0][..]),
-            (127, &[0x7f]),
-            (128, &[0x81, 0]),
-            (1024, &[0x88, 0]),
-            (3073, &[0x98, 1]),
-            (65536, &[0x84, 0x80, 0]),
-            (u64::MAX, &[0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]),
-        ] {
-            let mut out = Vec::new();
-            put_varint(&mut out, value);
-            assert_eq!(out, bytes, "{value}");
-            assert_eq!(varint(bytes), Ok((value, bytes.len())));
-            assert_eq!(varint(&bytes[..bytes.len() - 1]), Err(NumberError::Short));
-        }
-        assert_eq!(varint(&[0x80, 0x80, 5, 9]), Ok((5, 3)), "longer forms are taken");
-        assert_eq!(varint(&[0x82, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0]), Err(NumberError::TooLong));
-        assert_eq!(varint(&[0x80; 20]), Err(NumberError::TooLong));
-    }
-
-    #[test]
-    fn lengths_continue_below_the_bits_of_the_header() {
-        for (bytes, len) in [(&[0x85][..], 5), (&[0x88, 8], 8), (&[0x89, 0], 128), (&[0x88, 0x88, 0], 1024)] {
-            let (header, used) = Header::read(bytes, Version::V5).unwrap();
-            assert_eq!((header, used), (Header { immediate: true, kind: 0, len }, bytes.len()));
-        }
-        let (header, used) = Header::read(&[0xe1, 0x02], Version::V4).unwrap();
-        assert_eq!((header, used), (Header { immediate: true, kind: 1, len: 130 }, 2));
-    }
-}
+mod tests;

@@ -290,5 +290,8 @@ fn a_virtual_clock_moves_instead_of_sleeping() {
     assert_eq!(poll(&mut guest, &[On::Clock(1, 3 * hour, true)]).unwrap().len(), 1);
     errno(guest.process.clock_time_get(&mut guest.memory, 1, 0, OUT)).unwrap();
     assert_eq!(guest.u64_at(OUT), 3 * hour);
+    // What is due later has less left after the wait than was waited, and does not fire for that.
+    let fired = poll(&mut guest, &[On::Clock(1, 4 * hour, true), On::Clock(1, 4 * hour + hour / 2, true)]).unwrap();
+    assert_eq!(fired, [event(0, 0, 0, 0, false)]);
     assert!(start.elapsed() < Duration::from_secs(60));
 }

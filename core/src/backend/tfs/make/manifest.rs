@@ -9,10 +9,12 @@ use bytes::Bytes;
 
 use super::super::attribute::{Attribute, DEPTH_MAX};
 use super::tree::{NO_ENCODE, NewBody, NewTree, NewTreeNode, host_file, is_structure};
+use crate::errno::Errno;
 use crate::error::Result;
 use crate::format::tfs::{Manifest, ManifestEntry, ManifestError, ManifestKind, ManifestRemark, ManifestValue};
 use crate::limits::{SYMLINK_HOPS_MAX, SYMLINK_MAX};
 use crate::name::Name;
+use crate::source::from_io;
 
 /// Where the files of the host are that a manifest names.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -24,7 +26,7 @@ pub struct HostFiles {
 }
 
 /// What a manifest says.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ManifestTrees {
     /// The root file system, with its configuration.
     pub root: NewTree,
@@ -229,7 +231,11 @@ impl HostFiles {
         let told = |error: &dyn core::fmt::Display| host.error(format!("cannot read {name}: {error}"));
         let in_target = self.target_root.as_deref().map(|root| within(root, Path::new(name))).transpose();
         let path = in_target.map_err(|error| told(&error))?.flatten().unwrap_or_else(|| self.base.join(name));
-        let metadata = std::fs::metadata(&path).map_err(|error| told(&error))?;
+        let metadata = std::fs::metadata(&path).map_err(|error| match from_io(error) {
+            // What has a name is told by it, without the number that the host has for it.
+            error if error != Errno::Io => told(&error.errno()),
+            error => told(&error),
+        })?;
         if !metadata.is_file() {
             return Err(told(&"it is no regular file"));
         }

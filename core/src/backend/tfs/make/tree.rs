@@ -169,6 +169,18 @@ impl NewTree {
         self.nodes.get_mut(usize::try_from(at).ok()?)
     }
 
+    /// Whether there is nothing in the root.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.first().is_none_or(|root| matches!(&root.body, NewBody::Dir(entries) if entries.is_empty()))
+    }
+
+    /// The attributes of the root: configuration for Nanos, and what is kept of the node.
+    #[must_use]
+    pub fn attributes(&self) -> &[(Bytes, Attribute)] {
+        self.nodes.first().map(|root| &*root.attributes).unwrap_or_default()
+    }
+
     /// Sets an attribute of the root: configuration for Nanos, as `program` or `arguments`.
     ///
     /// # Errors
@@ -334,7 +346,7 @@ impl Walk {
         let mut string = |name: &'static [u8], value: alloc::string::String| {
             kept.push((Bytes::from_static(name), Attribute::String(value.into())));
         };
-        let default = if attr.file_type.is_dir() { self.defaults.dir_mode } else { self.defaults.file_mode };
+        let default = self.defaults.mode(attr.file_type);
         if attr.recorded.mode && attr.mode != default {
             string(meta::MODE, format!("{:o}", attr.mode));
         }

@@ -83,11 +83,6 @@ pub fn fetch(which: Which) -> Result {
             }
         }
     }
-    match crate::linux::kernel() {
-        Ok(kernel) => println!("{}\n{}", kernel.display(), crate::linux::init()?.display()),
-        // The tests that boot it are told of, and skipped, where it cannot be had.
-        Err(error) => eprintln!("NOT INSTALLED: {error}"),
-    }
     let mut jobs: Vec<Job> = vec![in_c, in_go, in_other_languages];
     if which == Which::All {
         jobs.push(|| Ok(vec![gcc()?, ruby()?, yosys()?]));
@@ -126,8 +121,21 @@ fn in_go() -> Result<Vec<PathBuf>> {
     std::iter::once(go_program("files")).chain(GO_TESTED.map(go_tests)).collect()
 }
 
+fn linux() -> Result<Vec<PathBuf>> {
+    match crate::linux::kernel() {
+        Ok(kernel) => Ok(vec![kernel, crate::linux::init()?]),
+        Err(error) => {
+            // The tests that boot it are told of, and skipped, where it cannot be had.
+            eprintln!("NOT INSTALLED: {error}");
+            Ok(Vec::new())
+        }
+    }
+}
+
 fn in_other_languages() -> Result<Vec<PathBuf>> {
-    Ok(vec![python()?, python_tests()?, rust_program("files")?, python_component()?, javascript_component()?])
+    let made = [python()?, python_tests()?, rust_program("files")?, python_component()?, javascript_component()?];
+    // Not beside the tests of CPython: both may ask Debian for its lists of packages.
+    Ok(made.into_iter().chain(linux()?).collect())
 }
 
 /// The programs of `examples/crash`.

@@ -64,7 +64,7 @@ fn cpython_tests() {
     // The packages' version is Debian's, so the counts may move a little. Those that fail are tests of features that
     // this CPython has otherwise, or not at all.
     assert!(both.passed > 1000 && both.failed < 40, "{both:?}");
-    assert!(more.passed > 40 && more.failed < 5, "{more:?}");
+    assert!(more.passed > 30 && more.failed < 5, "{more:?}");
 }
 
 /// Subtests are told of where they fail only, in parentheses behind the test's name.

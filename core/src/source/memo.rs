@@ -1,6 +1,7 @@
 //! What was found out about a file, kept for whoever opens it next.
 
 use alloc::vec::Vec;
+use core::hash::BuildHasher;
 use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use flate2::Crc;
+use foldhash::fast::FixedState;
 
 use super::{MmapSource, Source};
 use crate::limits::{MEMO_LEN_MAX, MEMOS_MAX};
@@ -20,7 +21,7 @@ const MAGIC: [u8; 16] = *b"mountless memo 1";
 /// changes of content and of inode, each in seconds and nanoseconds.
 type Stamp = [[u8; 8]; 7];
 
-const HEAD_LEN: usize = MAGIC.len() + size_of::<Stamp>() + size_of::<u32>();
+const HEAD_LEN: usize = MAGIC.len() + size_of::<Stamp>() + size_of::<u64>();
 
 /// A file that changed less than this ago may change again and keep its times, which are those of the clock's last
 /// tick; nothing is kept about it.
@@ -99,9 +100,9 @@ fn stamp(metadata: &Metadata) -> Stamp {
 }
 
 fn head(stamp: &Stamp, body: &[u8]) -> Vec<u8> {
-    let mut sum = Crc::new();
-    sum.update(body);
-    [&MAGIC[..], stamp.as_flattened(), &sum.sum().to_le_bytes()].concat()
+    // Against damage only, not against those who may write here.
+    let sum = FixedState::with_seed(0).hash_one(body);
+    [&MAGIC[..], stamp.as_flattened(), &sum.to_le_bytes()].concat()
 }
 
 /// Removes the memos that were written first, down to [`MEMOS_MAX`].

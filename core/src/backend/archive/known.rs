@@ -1,7 +1,7 @@
 //! Heads of entries that an earlier reader of the same archive kept.
 //!
-//! A record is the offset of the entry (8 bytes) and the length of what follows (4 bytes), low byte first, and the head
-//! as it stands in an archive: header, name, padding and, of a symbolic link, the target. As with
+//! A record is the offset of the entry (8 bytes), the fields of its header (14 times 4 bytes, the layout first), all low
+//! byte first, then the name and, of a symbolic link, the target, as long as the fields say. As with
 //! [guessed](super::heads) ones, nothing is concluded from these heads but what a reader finds who comes to their
 //! offsets in its own way.
 
@@ -11,8 +11,8 @@ use core::ops::Range;
 use bytes::Bytes;
 
 use super::heads::Head;
-use crate::checked::to_usize;
-use crate::format::cpio::{EntryRef, HEADER_LEN, Header};
+use crate::attr::FileType;
+use crate::format::cpio::{EntryRef, Header, Variant};
 use crate::limits::MEMO_LEN_MAX;
 
 /// With fewer entries there is little to gain.
@@ -59,24 +59,81 @@ impl KnownHeads {
 /// The record at `start`, and where the next one begins.
 fn record(records: &[u8], start: usize) -> Option<(Known, usize)> {
     let (at, rest) = records.get(start..)?.split_first_chunk::<8>()?;
-    let (len, rest) = rest.split_first_chunk::<4>()?;
-    let raw = rest.get(..usize::try_from(u32::from_le_bytes(*len)).ok()?)?;
-    let head = Head::read(raw).ok().filter(Head::is_complete)?;
-    let raw_start = start.checked_add(12)?;
-    let within = |part: &[u8], offset: usize| {
-        let start = raw_start.checked_add(offset)?;
-        Some(start..start.checked_add(part.len())?)
+    let (fields, _) = rest.split_first_chunk::<FIELDS_LEN>()?;
+    let header = header(fields)?;
+    let name_start = start.checked_add(8 + FIELDS_LEN)?;
+    let name_end = name_start.checked_add(usize::try_from(header.namesize).ok()?)?;
+    let target_len = match header.file_type() {
+        Some(FileType::Symlink) => usize::try_from(header.filesize).ok()?,
+        _ => 0,
     };
-    let known = Known {
-        at: u64::from_le_bytes(*at),
-        header: head.entry.header,
-        name: within(head.entry.name_field, HEADER_LEN)?,
-        target: match head.target {
-            [] => 0..0,
-            target => within(target, to_usize(head.entry.header.data_offset()).ok()?)?,
-        },
+    let end = name_end.checked_add(target_len)?;
+    let (name, target) = (name_start..name_end, name_end..end);
+    let head = Head {
+        entry: EntryRef { header, name_field: records.get(name.clone())? },
+        target: records.get(target.clone())?,
     };
-    Some((known, raw_start.checked_add(raw.len())?))
+    head.is_complete().then_some((Known { at: u64::from_le_bytes(*at), header, name, target }, end))
+}
+
+/// Bytes of the fields of a header.
+const FIELDS_LEN: usize = 14 * 4;
+
+fn fields(header: &Header) -> [u32; 14] {
+    let variant = match header.variant {
+        Variant::Newc => 1,
+        Variant::Crc => 2,
+    };
+    let Header { ino, mode, uid, gid, nlink, mtime, filesize, .. } = *header;
+    let Header { dev_major, dev_minor, rdev_major, rdev_minor, namesize, check, .. } = *header;
+    [
+        variant, ino, mode, uid, gid, nlink, mtime, filesize, dev_major, dev_minor, rdev_major, rdev_minor, namesize,
+        check,
+    ]
+}
+
+fn header(bytes: &[u8; FIELDS_LEN]) -> Option<Header> {
+    let mut fields = [0; 14];
+    for (field, bytes) in fields.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *field = u32::from_le_bytes(*bytes);
+    }
+    let [
+        variant,
+        ino,
+        mode,
+        uid,
+        gid,
+        nlink,
+        mtime,
+        filesize,
+        dev_major,
+        dev_minor,
+        rdev_major,
+        rdev_minor,
+        namesize,
+        check,
+    ] = fields;
+    let variant = match variant {
+        1 => Variant::Newc,
+        2 => Variant::Crc,
+        _ => return None,
+    };
+    Some(Header {
+        variant,
+        ino,
+        mode,
+        uid,
+        gid,
+        nlink,
+        mtime,
+        filesize,
+        dev_major,
+        dev_minor,
+        rdev_major,
+        rdev_minor,
+        namesize,
+        check,
+    })
 }
 
 /// Heads to be kept, up to [`MEMO_LEN_MAX`]; of longer archives none.
@@ -93,26 +150,17 @@ impl HeadsToKeep {
         if self.is_too_long || !head.is_complete() {
             return;
         }
-        let header = &head.entry.header;
-        let head_len = match head.target {
-            [] => HEADER_LEN.saturating_add(head.entry.name_field.len()),
-            // OK: a complete name and target are a few thousand bytes.
-            target => to_usize(header.data_offset()).unwrap_or(usize::MAX).saturating_add(target.len()),
-        };
-        let Ok(len) = u32::try_from(head_len) else { return };
-        if self.records.len().saturating_add(12).saturating_add(head_len) > MEMO_LEN_MAX {
+        let EntryRef { header, name_field } = head.entry;
+        let (offset, fields) = (at.to_le_bytes(), fields(&header).map(u32::to_le_bytes));
+        let parts = [&offset[..], fields.as_flattened(), name_field, head.target];
+        let len = parts.iter().fold(self.records.len(), |sum, part| sum.saturating_add(part.len()));
+        if len > MEMO_LEN_MAX {
             self.is_too_long = true;
             self.records = Vec::new();
             return;
         }
-        self.records.extend_from_slice(&at.to_le_bytes());
-        self.records.extend_from_slice(&len.to_le_bytes());
-        let start = self.records.len();
-        self.records.extend_from_slice(&header.encode());
-        self.records.extend_from_slice(head.entry.name_field);
-        if !head.target.is_empty() {
-            self.records.resize(start.saturating_add(head_len).saturating_sub(head.target.len()), 0);
-            self.records.extend_from_slice(head.target);
+        for part in parts {
+            self.records.extend_from_slice(part);
         }
         self.count = self.count.saturating_add(1);
     }

@@ -440,11 +440,12 @@ fn read_file(path: &Path, metadata: &std::fs::Metadata, options: &OpenOptions) -
 
 /// Maps a file.
 fn source_of(file: File, remember: Remember) -> Result<Arc<dyn Source>> {
-    if file.metadata().map_err(from_io)?.len() == 0 {
+    let metadata = file.metadata().map_err(from_io)?;
+    if metadata.len() == 0 {
         return Ok(Arc::new(BytesSource::new(bytes::Bytes::new())));
     }
     match MmapSource::new(&file) {
-        Ok(source) => Ok(Arc::new(source.with_memo(remember.memo(&file)))),
+        Ok(source) => Ok(Arc::new(source.with_memo(remember.memo(&file, &metadata)))),
         // Some filesystems cannot map.
         Err(_) => Ok(Arc::new(FileSource::new(file)?)),
     }

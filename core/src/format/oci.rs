@@ -131,6 +131,18 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// What the processor of this machine is called in images.
+#[must_use]
+pub fn own_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "x86" => "386",
+        "aarch64" => "arm64",
+        "powerpc64" => "ppc64le",
+        other => other,
+    }
+}
+
 /// What an image runs on.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Deserialize)]
 pub struct Platform {

@@ -20,7 +20,9 @@ use crate::checked::to_u64;
 use crate::compose::Overlay;
 use crate::errno::Errno;
 use crate::error::{Corrupt, Error, Result};
-use crate::format::oci::{Algorithm, Config, Descriptor, Digest, Document, OciCorrupt, SavedImage, is_named, parse};
+use crate::format::oci::{
+    Algorithm, Config, Descriptor, Digest, Document, OciCorrupt, SavedImage, is_named, own_architecture, parse,
+};
 use crate::fs::{Entry, FileSystem};
 use crate::limits::{LAYERS_MAX, OCI_JSON_MAX, SYMLINK_HOPS_MAX};
 use crate::name::{Name, escape};
@@ -306,14 +308,7 @@ fn is_attestation(descriptor: &Descriptor) -> bool {
 
 /// What programs of this machine run on, in the words of images.
 fn own_platform() -> String {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "x86" => "386",
-        "aarch64" => "arm64",
-        "powerpc64" => "ppc64le",
-        other => other,
-    };
-    format!("linux/{architecture}")
+    format!("linux/{}", own_architecture())
 }
 
 /// Opens the layers, lowest first, and merges them.

@@ -1,7 +1,7 @@
 //! Where what is found out about images is kept.
 
 use std::env;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::path::PathBuf;
 
 use crate::source::Memo;
@@ -23,13 +23,11 @@ pub enum Remember {
 }
 
 impl Remember {
-    pub(super) fn memo(self, file: &File) -> Option<Memo> {
-        let dir = match self {
-            Self::Nothing => return None,
-            Self::InUserCache => user_cache_dir()?.join("images"),
-        };
-        let is_long = file.metadata().is_ok_and(|metadata| metadata.len() >= FILE_LEN_MIN);
-        is_long.then(|| Memo::new(file, &dir).ok()).flatten()
+    pub(super) fn memo(self, file: &File, metadata: &Metadata) -> Option<Memo> {
+        if self == Self::Nothing || metadata.len() < FILE_LEN_MIN {
+            return None;
+        }
+        Memo::new(file, metadata, &user_cache_dir()?.join("images")).ok()
     }
 }
 

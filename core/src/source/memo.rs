@@ -39,14 +39,13 @@ pub struct Memo {
 }
 
 impl Memo {
-    /// The memo about `file` among those in `dir`, whether it is there or not.
+    /// The memo about `file`, which is as `metadata` says, among those in `dir`, whether it is there or not.
     ///
     /// # Errors
-    /// The host's, when the file cannot be asked what it is.
-    pub fn new(file: &File, dir: &Path) -> io::Result<Self> {
-        let metadata = file.metadata()?;
+    /// The host's, when the process has too many files open.
+    pub fn new(file: &File, metadata: &Metadata, dir: &Path) -> io::Result<Self> {
         let path = dir.join(format!("{:x}-{:x}", metadata.dev(), metadata.ino()));
-        Ok(Self { about: file.try_clone()?, stamp: stamp(&metadata), path })
+        Ok(Self { about: file.try_clone()?, stamp: stamp(metadata), path })
     }
 
     /// What was kept, if there is anything and the file is still what it was then.
@@ -136,6 +135,10 @@ mod tests {
         File::options().read(true).write(true).open(dir.join(name)).unwrap()
     }
 
+    fn memo_about(file: &File, dir: &Path) -> Memo {
+        Memo::new(file, &file.metadata().unwrap(), dir).unwrap()
+    }
+
     /// As if the file had been left alone for a while: the time of its inode cannot be set back.
     fn settled(memo: &Memo) -> bool {
         let begun = SystemTime::now();
@@ -151,24 +154,24 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let memos = dir.path().join("deep/memos");
         let file = old_file(dir.path(), "image", b"content");
-        let memo = Memo::new(&file, &memos).unwrap();
+        let memo = memo_about(&file, &memos);
         assert_eq!(memo.load(), None);
         memo.store(b"too early").unwrap();
         assert_eq!(memo.load(), None, "a file that has just changed");
         assert!(settled(&memo));
         memo.store(b"found out").unwrap();
         assert_eq!(memo.load().as_deref(), Some(&b"found out"[..]));
-        assert_eq!(Memo::new(&file, &memos).unwrap().load().as_deref(), Some(&b"found out"[..]));
+        assert_eq!(memo_about(&file, &memos).load().as_deref(), Some(&b"found out"[..]));
         assert_eq!(fs::metadata(&memos).unwrap().mode() & 0o777, 0o700);
 
         let other = old_file(dir.path(), "other", b"content");
-        assert_eq!(Memo::new(&other, &memos).unwrap().load(), None, "another file");
+        assert_eq!(memo_about(&other, &memos).load(), None, "another file");
 
         // The same length and the same time of its content: the time of the inode tells.
         let mtime = file.metadata().unwrap().modified().unwrap();
         (&file).write_all(b"CONTENT").unwrap();
         file.set_times(FileTimes::new().set_modified(mtime)).unwrap();
-        assert_eq!(Memo::new(&file, &memos).unwrap().load(), None, "a changed file");
+        assert_eq!(memo_about(&file, &memos).load(), None, "a changed file");
         memo.store(b"about what it was").unwrap();
         assert_eq!(memo.load().as_deref(), Some(&b"found out"[..]), "what was found out too late is not kept");
     }
@@ -177,7 +180,7 @@ mod tests {
     fn damaged_memos_are_none() {
         let dir = tempfile::tempdir().unwrap();
         let file = old_file(dir.path(), "image", b"content");
-        let memo = Memo::new(&file, &dir.path().join("memos")).unwrap();
+        let memo = memo_about(&file, &dir.path().join("memos"));
         assert!(settled(&memo));
         memo.store(b"found out").unwrap();
         let whole = fs::read(&memo.path).unwrap();

@@ -25,7 +25,7 @@ use crate::checked::to_u64;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::format::compress::Compression;
-use crate::format::oci::parse;
+use crate::format::oci::{own_architecture, parse};
 use crate::fs::FileSystem;
 use crate::source::{Replacement, Source};
 
@@ -86,15 +86,8 @@ impl OciWriter {
         if !is_layout {
             write_file(&dir.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         }
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "x86" => "386",
-            "aarch64" => "arm64",
-            "powerpc64" => "ppc64le",
-            other => other,
-        };
         let config = json!({
-            "architecture": architecture,
+            "architecture": own_architecture(),
             "os": "linux",
             "config": {},
             "rootfs": { "type": "layers", "diff_ids": [] },

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::heads::Head;
 use crate::attr::FileType;
-use crate::format::cpio::{EntryRef, Header, Variant};
+use crate::format::cpio::{EntryRef, FIELDS, Header, Variant};
 use crate::limits::MEMO_LEN_MAX;
 
 /// With fewer entries there is little to gain.
@@ -59,9 +59,9 @@ impl KnownHeads {
 /// The record at `start`, and where the next one begins.
 fn record(records: &[u8], start: usize) -> Option<(Known, usize)> {
     let (at, rest) = records.get(start..)?.split_first_chunk::<8>()?;
-    let (fields, _) = rest.split_first_chunk::<FIELDS_LEN>()?;
-    let header = header(fields)?;
-    let name_start = start.checked_add(8 + FIELDS_LEN)?;
+    let (header_bytes, _) = rest.split_first_chunk::<KEPT_LEN>()?;
+    let header = header(header_bytes)?;
+    let name_start = start.checked_add(8 + KEPT_LEN)?;
     let name_end = name_start.checked_add(usize::try_from(header.namesize).ok()?)?;
     let target_len = match header.file_type() {
         Some(FileType::Symlink) => usize::try_from(header.filesize).ok()?,
@@ -76,64 +76,21 @@ fn record(records: &[u8], start: usize) -> Option<(Known, usize)> {
     head.is_complete().then_some((Known { at: u64::from_le_bytes(*at), header, name, target }, end))
 }
 
-/// Bytes of the fields of a header.
-const FIELDS_LEN: usize = 14 * 4;
+/// Bytes of a header: a number for its layout, and its fields.
+const KEPT_LEN: usize = (1 + FIELDS) * 4;
 
-fn fields(header: &Header) -> [u32; 14] {
-    let variant = match header.variant {
-        Variant::Newc => 1,
-        Variant::Crc => 2,
-    };
-    let Header { ino, mode, uid, gid, nlink, mtime, filesize, .. } = *header;
-    let Header { dev_major, dev_minor, rdev_major, rdev_minor, namesize, check, .. } = *header;
-    [
-        variant, ino, mode, uid, gid, nlink, mtime, filesize, dev_major, dev_minor, rdev_major, rdev_minor, namesize,
-        check,
-    ]
-}
-
-fn header(bytes: &[u8; FIELDS_LEN]) -> Option<Header> {
-    let mut fields = [0; 14];
-    for (field, bytes) in fields.iter_mut().zip(bytes.as_chunks::<4>().0) {
-        *field = u32::from_le_bytes(*bytes);
-    }
-    let [
-        variant,
-        ino,
-        mode,
-        uid,
-        gid,
-        nlink,
-        mtime,
-        filesize,
-        dev_major,
-        dev_minor,
-        rdev_major,
-        rdev_minor,
-        namesize,
-        check,
-    ] = fields;
-    let variant = match variant {
+fn header(bytes: &[u8; KEPT_LEN]) -> Option<Header> {
+    let (variant, rest) = bytes.split_first_chunk::<4>()?;
+    let variant = match u32::from_le_bytes(*variant) {
         1 => Variant::Newc,
         2 => Variant::Crc,
         _ => return None,
     };
-    Some(Header {
-        variant,
-        ino,
-        mode,
-        uid,
-        gid,
-        nlink,
-        mtime,
-        filesize,
-        dev_major,
-        dev_minor,
-        rdev_major,
-        rdev_minor,
-        namesize,
-        check,
-    })
+    let mut fields = [0; FIELDS];
+    for (field, bytes) in fields.iter_mut().zip(rest.as_chunks::<4>().0) {
+        *field = u32::from_le_bytes(*bytes);
+    }
+    Some(Header::from_fields(variant, fields))
 }
 
 /// Heads to be kept, up to [`MEMO_LEN_MAX`]; of longer archives none.
@@ -151,8 +108,13 @@ impl HeadsToKeep {
             return;
         }
         let EntryRef { header, name_field } = head.entry;
-        let (offset, fields) = (at.to_le_bytes(), fields(&header).map(u32::to_le_bytes));
-        let parts = [&offset[..], fields.as_flattened(), name_field, head.target];
+        let variant: u32 = match header.variant {
+            Variant::Newc => 1,
+            Variant::Crc => 2,
+        };
+        let (offset, variant, fields) =
+            (at.to_le_bytes(), variant.to_le_bytes(), header.fields().map(u32::to_le_bytes));
+        let parts = [&offset[..], &variant, fields.as_flattened(), name_field, head.target];
         let len = parts.iter().fold(self.records.len(), |sum, part| sum.saturating_add(part.len()));
         if len > MEMO_LEN_MAX {
             self.is_too_long = true;

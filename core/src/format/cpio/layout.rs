@@ -6,6 +6,9 @@ use crate::attr::FileType;
 /// Bytes of a header: the magic and 13 fields of 8 hexadecimal digits.
 pub const HEADER_LEN: usize = 110;
 
+/// Fields of a header.
+pub const FIELDS: usize = 13;
+
 /// Entries begin, and their data begins, at multiples of this.
 pub const ALIGN: u64 = 4;
 
@@ -135,24 +138,55 @@ impl Header {
         let Some(Magic::Hex(variant)) = Magic::detect(magic) else {
             return Err(CpioCorrupt::Magic { found: *magic });
         };
-        let (fields, _) = fields.as_chunks::<8>();
-        let field = |index: usize| fields.get(index).map_or(0, |digits| parse_hex(*digits));
-        Ok(Self {
+        let mut values = [0; FIELDS];
+        for (value, digits) in values.iter_mut().zip(fields.as_chunks::<8>().0) {
+            *value = parse_hex(*digits);
+        }
+        Ok(Self::from_fields(variant, values))
+    }
+
+    /// The header with these fields, in their order in an archive.
+    #[must_use]
+    pub const fn from_fields(variant: Variant, fields: [u32; FIELDS]) -> Self {
+        let [
+            ino,
+            mode,
+            uid,
+            gid,
+            nlink,
+            mtime,
+            filesize,
+            dev_major,
+            dev_minor,
+            rdev_major,
+            rdev_minor,
+            namesize,
+            check,
+        ] = fields;
+        Self {
             variant,
-            ino: field(0),
-            mode: field(1),
-            uid: field(2),
-            gid: field(3),
-            nlink: field(4),
-            mtime: field(5),
-            filesize: field(6),
-            dev_major: field(7),
-            dev_minor: field(8),
-            rdev_major: field(9),
-            rdev_minor: field(10),
-            namesize: field(11),
-            check: field(12),
-        })
+            ino,
+            mode,
+            uid,
+            gid,
+            nlink,
+            mtime,
+            filesize,
+            dev_major,
+            dev_minor,
+            rdev_major,
+            rdev_minor,
+            namesize,
+            check,
+        }
+    }
+
+    /// All fields, in their order in an archive.
+    #[must_use]
+    pub const fn fields(&self) -> [u32; FIELDS] {
+        let Self { ino, mode, uid, gid, nlink, mtime, filesize, .. } = *self;
+        let Self { dev_major, dev_minor, rdev_major, rdev_minor, namesize, check, .. } = *self;
+        [ino, mode, uid, gid, nlink, mtime, filesize, dev_major, dev_minor, rdev_major, rdev_minor, namesize, check]
     }
 
     /// Writes the fields, in upper case as GNU cpio does.
@@ -161,23 +195,8 @@ impl Header {
         let mut bytes = [0; HEADER_LEN];
         if let Some((magic, fields)) = bytes.split_first_chunk_mut::<6>() {
             *magic = *self.variant.magic();
-            let values = [
-                self.ino,
-                self.mode,
-                self.uid,
-                self.gid,
-                self.nlink,
-                self.mtime,
-                self.filesize,
-                self.dev_major,
-                self.dev_minor,
-                self.rdev_major,
-                self.rdev_minor,
-                self.namesize,
-                self.check,
-            ];
             let (fields, _) = fields.as_chunks_mut::<8>();
-            for (digits, value) in fields.iter_mut().zip(values) {
+            for (digits, value) in fields.iter_mut().zip(self.fields()) {
                 for (digit, byte) in digits.chunks_exact_mut(2).zip(value.to_be_bytes()) {
                     digit.copy_from_slice(&[upper_digit(byte >> 4), upper_digit(byte & 15)]);
                 }

@@ -16,7 +16,8 @@ mod write;
 pub use self::corrupt::CpioCorrupt;
 pub use self::dump::dump;
 pub use self::layout::{
-    ALIGN, HEADER_LEN, Header, Magic, NAME_SIZE_MAX, TARGET_SIZE_MAX, TRAILER, Variant, align, checksum, mode_of,
+    ALIGN, FIELDS, HEADER_LEN, Header, Magic, NAME_SIZE_MAX, TARGET_SIZE_MAX, TRAILER, Variant, align, checksum,
+    mode_of,
 };
 pub use self::old::{OldEntry, read_old_entry};
 pub use self::read::{EntryRef, LONGEST_HEAD, read_entry};

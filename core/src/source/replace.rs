@@ -1,14 +1,17 @@
 //! A file that takes the place of another at once: written beside it, made durable, renamed over it.
 
+use core::num::NonZeroU64;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Advice, fadvise};
 use tempfile::TempPath;
 
 use super::{FileSource, from_io};
+use crate::checked::to_u64;
 use crate::errno::Errno;
 use crate::error::Result;
 
@@ -21,7 +24,13 @@ pub struct Replacement {
     file: File,
     /// Where the file is meanwhile, and where it belongs; `None` for what is written to as it is.
     place: Option<(TempPath, PathBuf)>,
+    /// Bytes written one after the other, and how many of them are on their way to the medium.
+    written: u64,
+    begun: u64,
 }
+
+/// Bytes that go to the medium at once, while more is written: so that making them durable in the end takes little.
+const WRITE_BEHIND_LEN: u64 = 8 << 20;
 
 impl Replacement {
     /// Begins the file that shall be at `path`, with the permissions and, where that is allowed, the owner of what is
@@ -45,6 +54,17 @@ impl Replacement {
         FileSource::new(self.file.try_clone().map_err(from_io)?)
     }
 
+    /// Counts what was written, and sends it on its way.
+    fn advance(&mut self, count: usize) {
+        self.written = self.written.saturating_add(to_u64(count));
+        let len = self.written.saturating_sub(self.begun);
+        if len >= WRITE_BEHIND_LEN {
+            // Linux begins to write out what it is told not to need. Nothing is lost where it does not.
+            let _ = fadvise(&self.file, self.begun, NonZeroU64::new(len), Advice::DontNeed);
+            self.begun = self.written;
+        }
+    }
+
     /// Makes what was written durable, and puts it in its place.
     ///
     /// # Errors
@@ -61,11 +81,15 @@ impl Replacement {
 
 impl Write for Replacement {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.file.write(buf)
+        let count = self.file.write(buf)?;
+        self.advance(count);
+        Ok(count)
     }
 
     fn write_vectored(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.file.write_vectored(bufs)
+        let count = self.file.write_vectored(bufs)?;
+        self.advance(count);
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -77,7 +101,12 @@ fn begin(path: &Path) -> io::Result<Replacement> {
     let found = match fs::metadata(path) {
         Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
         Ok(found) if !found.is_file() => {
-            return Ok(Replacement { file: OpenOptions::new().write(true).open(path)?, place: None });
+            return Ok(Replacement {
+                file: OpenOptions::new().write(true).open(path)?,
+                place: None,
+                written: 0,
+                begun: 0,
+            });
         }
         Ok(found) => Some(found),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -97,7 +126,7 @@ fn begin(path: &Path) -> io::Result<Replacement> {
         let _ = fchown(&file, Some(found.uid()), Some(found.gid()));
         file.set_permissions(Permissions::from_mode(found.mode() & 0o7777))?;
     }
-    Ok(Replacement { file, place: Some((temporary, path)) })
+    Ok(Replacement { file, place: Some((temporary, path)), written: 0, begun: 0 })
 }
 
 fn parent(path: &Path) -> &Path {
@@ -133,6 +162,20 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
         assert_eq!(names(dir.path()), ["image"]);
+    }
+
+    #[test]
+    fn what_goes_to_the_medium_early_is_all_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image");
+        let content: Vec<u8> = (0_u32..5 << 20).flat_map(u32::to_le_bytes).collect();
+        let mut replacement = Replacement::create(&path).unwrap();
+        for piece in content.chunks(300_001) {
+            replacement.write_all(piece).unwrap();
+        }
+        assert!(replacement.begun > WRITE_BEHIND_LEN && replacement.begun < replacement.written);
+        replacement.commit().unwrap();
+        assert!(fs::read(&path).unwrap() == content);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use mountless::backend::tfs::{Part, RepairReport, TfsFs, TfsOptions, TfsVolume, check, repair};
 use mountless::clock::ManualClock;
 use mountless::errno::Errno;
+use mountless::format::tfs::{BootSector, Disk, Partition};
 use mountless::fs::FileSystem;
 use mountless::source::{BytesSource, MemStorage, Source, Storage};
 use tfs_support::{Random, Recorded, all, cut_power, each_sample, seen, sound};
@@ -69,6 +70,38 @@ fn sound_images_lose_nothing() {
         images += 1;
     });
     assert!(tfs_support::samples().is_none() || images > 20, "{images}");
+}
+
+#[test]
+fn a_disk_whose_boot_file_system_is_missing_keeps_its_root() {
+    let (mut disks, mut grown) = (0, 0);
+    each_sample(|sample, json, image| {
+        if sample.starts_with("corrupt-") || json.get("bootfs").is_some() {
+            return;
+        }
+        let source: Arc<dyn Source> = Arc::new(BytesSource::new(image.clone()));
+        let (before, facts) = TfsFs::open(source, &TfsOptions::default()).unwrap();
+        if facts.part != Part::Whole {
+            return;
+        }
+        let mut sector = BootSector::empty();
+        let root = Partition { first: 1, count: image.len() as u64 / 512 };
+        sector.set_partitions(&Disk { efi: None, boot: None, root: Some(root) });
+        let disk = Bytes::from([&sector.bytes()[..], &image].concat());
+        let (after, report) = repaired(&disk).unwrap();
+        assert!(report.is_complete(), "{sample}: {report:?}");
+        let (fs, found) = sound(after.clone(), &TfsOptions::default(), sample);
+        assert_eq!((found.part, found.start), (Part::Root, 512), "{sample}");
+        assert_eq!(seen(&fs), seen(&before), "{sample}");
+        disks += 1;
+        // What is cut off has to grow again, and its partition is written anew.
+        if let Ok((after, _)) = repaired(&disk.slice(..8192)) {
+            let (_, found) = sound(after, &TfsOptions::default(), sample);
+            assert_eq!((found.part, found.start), (Part::Root, 512), "{sample}");
+            grown += 1;
+        }
+    });
+    assert!(disks > 10 && grown > 0, "{grown} of {disks}");
 }
 
 #[test]

@@ -111,13 +111,15 @@ impl BootSector {
         }
     }
 
-    /// Writes the table of partitions, in the order in which they are searched for.
+    /// Writes the table of partitions: they are known by their places, so one that is missing leaves its own empty.
     pub fn set_partitions(&mut self, disk: &Disk) {
-        let entries = [(KIND_EFI, disk.efi), (KIND_LINUX, disk.boot), (KIND_LINUX, disk.root)];
-        let entries = entries.into_iter().filter_map(|(kind, partition)| Some((kind, partition?)));
+        let efi = disk.efi.map(|efi| (KIND_EFI, Some(efi)));
+        let entries = efi.into_iter().chain([(KIND_LINUX, disk.boot), (KIND_LINUX, disk.root)]);
         self.put(446, &[0; 64]);
         for ((kind, partition), at) in entries.zip((446..510).step_by(16)) {
-            self.put(at, &entry(kind, partition));
+            if let Some(partition) = partition {
+                self.put(at, &entry(kind, partition));
+            }
         }
     }
 
@@ -189,6 +191,17 @@ mod tests {
             ]
         );
         assert_eq!(super::chs(63 * 255 * 1024), [254, 63, 255]);
+    }
+
+    #[test]
+    fn partitions_that_are_missing_leave_the_others_what_they_are() {
+        let [efi, boot, root] = [17, 67_601, 92_177].map(|first| Some(Partition { first, count: 24_576 }));
+        for (efi, boot, root) in [(None, None, root), (efi, None, root), (None, boot, None), (efi, boot, None)] {
+            let mut sector = BootSector::empty();
+            let disk = Disk { efi, boot, root };
+            sector.set_partitions(&disk);
+            assert_eq!(Disk::from_bytes(sector.bytes()), Some(disk));
+        }
     }
 
     #[test]

@@ -89,7 +89,11 @@ impl<'a> Feed<'a> {
         // All are of one filesystem, which may have to ask the host for it.
         let is_in_memory = found.first().is_none_or(|one| !one.node.fs().info().may_block);
         let rest = found.into_iter().enumerate();
-        if is_in_memory { Self::Here { rest, reader, node: None } } else { Self::Ahead(Ahead::new(rest, reader, scope)) }
+        if is_in_memory {
+            Self::Here { rest, reader, node: None }
+        } else {
+            Self::Ahead(Ahead::new(rest, reader, scope))
+        }
     }
 
     /// The next name; `None` when there are no more.

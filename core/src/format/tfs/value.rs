@@ -178,8 +178,6 @@ pub struct NewEmpty<'a> {
     pub name: &'a [u8],
     /// Number of the tuple.
     pub tuple: u32,
-    /// Where the tuple stands, in bytes from the start of the file system.
-    pub offset: u64,
 }
 
 /// A tuple or vector that has begun.
@@ -295,8 +293,7 @@ impl<'r, 'd> ValueReader<'r, 'd> {
         self.dictionary.levels.last_mut()?.left = left;
         self.token_left = self.rest.len();
         self.rest = rest;
-        let tuple_pos = self.record.bytes.len().saturating_sub(rest.len()).saturating_sub(1);
-        Some(NewEmpty { key, name, tuple, offset: self.record.offset_of(tuple_pos) })
+        Some(NewEmpty { key, name, tuple })
     }
 
     fn at_end(&mut self) -> Result<Option<Token<'r>>, Damaged> {
@@ -462,8 +459,6 @@ pub struct Change {
     pub key: u64,
     /// What it is set to.
     pub value: NewValue,
-    /// Where in the record that stands.
-    pub value_pos: usize,
 }
 
 /// What a [`Change`] sets.
@@ -492,7 +487,6 @@ impl Change {
         }
         let (tuple, rest) = quick_groups(0, rest)?;
         let (key, rest) = quick_symbol(rest)?;
-        let value_pos = record.bytes.len().checked_sub(rest.len())?;
         let (value, rest) = match rest {
             [0xb0, rest @ ..] => {
                 let (number, rest) = quick_groups(0, rest)?;
@@ -511,7 +505,7 @@ impl Change {
             }
             _ => return None,
         };
-        rest.is_empty().then_some(Self { tuple, key, value, value_pos })
+        rest.is_empty().then_some(Self { tuple, key, value })
     }
 }
 

@@ -102,7 +102,9 @@ struct Builder<'a> {
     objects: &'a Objects,
     collector: Collector<'a>,
     nodes: Nodes,
-    /// The slot of the node that each tuple became.
+    /// Which tuples became nodes, a bit each.
+    seen: Vec<u64>,
+    /// The slot of the node that each tuple became; made when one is come to again, which no tree without hard links has.
     slots: Vec<Option<core::num::NonZeroU32>>,
     faults: Vec<BuildFault>,
     damaged: HashMap<Slot, Damage, RandomState>,
@@ -125,7 +127,8 @@ pub(super) fn build(objects: Objects, defaults: Defaults, start: u64, recover: b
         collector: Collector::new(&objects),
         // A file has a name and three tuples; others have less, but few are others.
         nodes: Nodes::with_capacity(objects.count() / 4),
-        slots: alloc::vec![None; objects.count()],
+        seen: alloc::vec![0; objects.count().div_ceil(64)],
+        slots: Vec::new(),
         faults: Vec::new(),
         damaged: HashMap::default(),
         first_block: None,
@@ -149,8 +152,8 @@ impl Builder<'_> {
 
     /// Where the tuple of a node stands.
     fn offset_of_node(&self, slot: usize) -> u64 {
-        let node = u32::try_from(slot).ok().and_then(|slot| self.nodes.get(Slot(slot)));
-        node.and_then(|node| self.objects.by_index(node.tuple)).map_or(0, |id| self.offset(id))
+        let tuple = u32::try_from(slot).ok().and_then(|slot| self.nodes.tuple(Slot(slot)));
+        tuple.and_then(|tuple| self.objects.by_index(tuple)).map_or(0, |id| self.offset(id))
     }
 
     /// Passes over a fault, or does not.
@@ -192,9 +195,8 @@ impl Builder<'_> {
                     self.fault(slot, bytes, self.offset(children), TfsCorrupt::EntryNotTuple)?;
                     continue;
                 };
-                let known = usize::try_from(id.0).ok().and_then(|at| self.slots.get(at).copied().flatten());
-                let child = match known {
-                    Some(known) => Slot(known.get().saturating_sub(1)),
+                let child = match self.known(id) {
+                    Some(known) => known,
                     None => match self.plain_file(id) {
                         Some(file) => {
                             named.push((name, self.add_plain(id, file)));
@@ -321,10 +323,37 @@ impl Builder<'_> {
     /// The slot for the node of a tuple.
     fn next_slot(&mut self, id: TupleId) -> Slot {
         let slot = Slot(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
-        if let Some(known) = usize::try_from(id.0).ok().and_then(|at| self.slots.get_mut(at)) {
-            *known = core::num::NonZeroU32::new(slot.0.saturating_add(1));
+        if let Some((bits, bit)) = self.seen_bit(id) {
+            *bits |= bit;
         }
+        self.note_slot(id, slot);
         slot
+    }
+
+    fn seen_bit(&mut self, id: TupleId) -> Option<(&mut u64, u64)> {
+        let bits = self.seen.get_mut(usize::try_from(id.0 / 64).ok()?)?;
+        Some((bits, 1 << (id.0 % 64)))
+    }
+
+    fn note_slot(&mut self, id: TupleId, slot: Slot) {
+        if let Some(place) = usize::try_from(id.0).ok().and_then(|at| self.slots.get_mut(at)) {
+            *place = core::num::NonZeroU32::new(slot.0.saturating_add(1));
+        }
+    }
+
+    /// The slot of the node that a tuple became already.
+    fn known(&mut self, id: TupleId) -> Option<Slot> {
+        self.seen_bit(id).filter(|(bits, bit)| **bits & bit != 0)?;
+        if self.slots.is_empty() {
+            self.slots = alloc::vec![None; self.objects.count()];
+            for slot in (0..).take(self.nodes.len()).map(Slot) {
+                if let Some(id) = self.nodes.tuple(slot).and_then(|tuple| self.objects.by_index(tuple)) {
+                    self.note_slot(id, slot);
+                }
+            }
+        }
+        let slot = usize::try_from(id.0).ok().and_then(|at| self.slots.get(at).copied().flatten())?;
+        Some(Slot(slot.get().saturating_sub(1)))
     }
 
     fn file(&mut self, id: TupleId, slot: Slot, parts: &Parts) -> File {

@@ -121,6 +121,15 @@ impl Nodes {
         }
     }
 
+    /// The number of its tuple in the log's dictionary.
+    pub(super) fn tuple(&self, slot: Slot) -> Option<u32> {
+        match self.0.get(slot.index())? {
+            Place::Free => None,
+            Place::Plain(file) => Some(file.tuple),
+            Place::Other(node) => Some(node.tuple),
+        }
+    }
+
     /// The node, unless it is a plain file.
     pub(super) fn get_other(&self, slot: Slot) -> Option<&Node> {
         match self.0.get(slot.index())? {

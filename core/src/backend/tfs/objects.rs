@@ -33,6 +33,9 @@ struct Entry {
 /// Tuples with more entries than this are searched by hash.
 const CHAIN_MAX: u8 = 8;
 
+/// Bytes of a record that is taken for a tree of many nodes.
+const LARGE_RECORD: usize = 4096;
+
 /// Why a record could not be applied.
 pub(super) enum Stop {
     /// It is damaged.
@@ -404,67 +407,58 @@ impl Objects {
     }
 
     /// Does what a record says. When it is damaged, a part of it may have been done.
-    #[inline]
     pub(super) fn apply(&mut self, record: Record<'_>) -> Result<(), Stop> {
-        if let Some(change) = Change::of(&record)
-            && self.apply_change(&change)?
-        {
-            return Ok(());
-        }
-        self.apply_any(record)
-    }
-
-    #[inline(never)]
-    fn apply_any(&mut self, record: Record<'_>) -> Result<(), Stop> {
         // Lent for the time of the call, so that tokens can be looked up while they are read.
         let mut dictionary = core::mem::take(&mut self.dictionary);
         let mut levels = core::mem::take(&mut self.levels);
         levels.clear();
-        // A whole tree: most of it are names of nodes.
-        self.symbols.reserve(record.bytes.len() / 32);
+        if record.bytes.len() > LARGE_RECORD {
+            self.expect_tree(record.bytes.len(), &mut dictionary);
+        }
         let done = self.apply_tokens(&mut ValueReader::new(record, &mut dictionary), &mut levels);
         (self.dictionary, self.levels) = (dictionary, levels);
         done
     }
 
-    /// Does what a record of the commonest kind says, if it is sound: `false`, and nothing is done, if it is not.
+    /// Makes room for what a record of `len` bytes may bring, which is a whole tree. What is not used of it is never
+    /// touched.
+    fn expect_tree(&mut self, len: usize, dictionary: &mut Dictionary) {
+        // Most of it are names of nodes, a node each, for which two more tuples may follow.
+        let nodes = len / 16;
+        self.symbols.reserve(nodes / 2);
+        self.entries.reserve(nodes);
+        self.tuples.reserve(nodes.saturating_mul(4));
+        dictionary.reserve(nodes.saturating_mul(4));
+    }
+
+    /// Does what a record of the commonest kinds says, if it is sound: `false`, and nothing is done, if it is not.
     #[inline(always)]
-    fn apply_change(&mut self, change: &Change) -> Result<bool> {
+    pub(super) fn apply_change(&mut self, change: &Change) -> Result<bool> {
         let is_tuple = |entry: &Tuple| entry.form != Form::Symbol && !entry.is_vector;
         let tuple = self.numbered(change.tuple).filter(|(_, entry)| is_tuple(entry)).map(|(id, _)| id);
         let symbol = |index| self.symbol(index).filter(|symbol| *symbol != Symbol::EMPTY);
         let Some((id, key)) = tuple.zip(symbol(change.key)) else { return Ok(false) };
-        let (count, entries) = match change.value {
+        let (new, more) = match change.value {
             NewValue::Number(number) => {
                 self.set(id, key.0, false, Value::Integer(number))?;
                 return Ok(true);
             }
-            NewValue::Tuple { count, entries } => (count, entries),
+            NewValue::Empty => (Tuple::new(false), 0),
+            NewValue::Three([(a, sector), (b, allocated), (c, len)]) => {
+                let keys = [symbol(a), symbol(b), symbol(c)];
+                if keys != [Some(Symbol::OFFSET), Some(Symbol::ALLOCATED), Some(Symbol::LENGTH)] || allocated != len {
+                    return Ok(false);
+                }
+                let Some((sector, len)) = u32::try_from(sector).ok().zip(u32::try_from(len).ok()) else {
+                    return Ok(false);
+                };
+                (Tuple::extent(sector, len), 3)
+            }
         };
-        let mut keys = [Symbol::EMPTY; 3];
-        for (key, (index, _)) in keys.iter_mut().zip(entries).take(count) {
-            let Some(symbol) = symbol(index) else { return Ok(false) };
-            *key = symbol;
-        }
         let Ok(index) = self.dictionary.define(Kind::Tuple) else { return Ok(false) };
-        let new = self.new_tuple(index, false);
-        self.set(id, key.0, false, Value::Tuple(new))?;
-        if count == 3
-            && keys == [Symbol::OFFSET, Symbol::ALLOCATED, Symbol::LENGTH]
-            && let [(_, sector), (_, allocated), (_, len)] = entries
-            && allocated == len
-            && let (Ok(sector), Ok(len)) = (u32::try_from(sector), u32::try_from(len))
-            && let Some(tuple) = self.tuple_mut(new)
-        {
-            (tuple.form, tuple.pair, tuple.count) = (Form::Extent, [sector, len], 3);
-            self.total = self.total.saturating_add(3);
-            return Ok(true);
-        }
-        let [a, b, c] = keys;
-        let distinct = count < 2 || (a != b && (count < 3 || (a != c && b != c)));
-        for (key, (_, number)) in keys.iter().zip(entries).take(count) {
-            self.set(new, key.0, distinct, Value::Integer(number))?;
-        }
+        self.tuples.push(new);
+        self.set(id, key.0, false, Value::Tuple(TupleId::of(index)))?;
+        self.total = self.total.saturating_add(more);
         Ok(true)
     }
 

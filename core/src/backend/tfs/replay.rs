@@ -114,6 +114,10 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
             if lost_from == stop_at {
                 return Ok(Ok((replayed, Ended::Stopped)));
             }
+            if log.next_change(&mut frames, |change| replayed.objects.apply_change(change))? {
+                replayed.records = replayed.records.saturating_add(1);
+                continue;
+            }
             let item = match log.next_item(&mut frames) {
                 Ok(item) => item,
                 Err(damage) => {

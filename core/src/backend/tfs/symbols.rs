@@ -113,6 +113,7 @@ impl Symbols {
     pub(super) fn reserve(&mut self, more: usize) {
         let Self { names, ends, table, hasher } = self;
         table.reserve(more, |&at| hash(hasher, name(names, ends, at)));
+        ends.reserve(more);
     }
 
     pub(super) fn shrink(&mut self) {

@@ -213,7 +213,7 @@ impl Entries {
 
     /// Entries with a name each.
     pub(super) fn of_unique(named: impl Iterator<Item = (Symbol, Slot)>) -> Self {
-        let mut entries = Self::default();
+        let mut entries = Self { list: Vec::with_capacity(named.size_hint().0), ..Self::default() };
         for (name, node) in named {
             let node = core::num::NonZeroU32::new(node.0.saturating_add(1));
             entries.last_serial = entries.last_serial.saturating_add(1);

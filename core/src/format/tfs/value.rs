@@ -466,25 +466,19 @@ pub struct Change {
 pub enum NewValue {
     /// A number from 0 on.
     Number(u64),
-    /// A new tuple of up to three symbols and numbers.
-    Tuple {
-        /// How many.
-        count: usize,
-        /// Symbols and numbers.
-        entries: [(u64, u64); 3],
-    },
+    /// A new tuple without entries.
+    Empty,
+    /// A new tuple of three symbols and numbers.
+    Three([(u64, u64); 3]),
 }
 
 impl Change {
-    /// The change that a record is, if it is one; all others are for [`ValueReader`]. Most records of most logs are:
-    /// they tell where the content of files is.
-    #[inline]
+    /// The change that a record of version 5 is, if it is one; all others are for [`ValueReader`]. Most records of most
+    /// logs are: they tell where the content of files is.
+    #[inline(always)]
     #[must_use]
-    pub fn of(record: &Record<'_>) -> Option<Self> {
-        let [0x11, rest @ ..] = record.bytes else { return None };
-        if record.version != Version::V5 {
-            return None;
-        }
+    pub fn of(record: &[u8]) -> Option<Self> {
+        let [0x11, rest @ ..] = record else { return None };
         let (tuple, rest) = quick_groups(0, rest)?;
         let (key, rest) = quick_symbol(rest)?;
         let (value, rest) = match rest {
@@ -492,21 +486,25 @@ impl Change {
                 let (number, rest) = quick_groups(0, rest)?;
                 (NewValue::Number(number), rest)
             }
-            [head @ 0x90..=0x93, rest @ ..] => {
-                let count = usize::from(head & 3);
-                let (mut entries, mut rest) = ([(0, 0); 3], rest);
-                for entry in entries.iter_mut().take(count) {
-                    let (key, behind) = quick_symbol(rest)?;
-                    let [0xb0, behind @ ..] = behind else { return None };
-                    let (number, behind) = quick_groups(0, behind)?;
-                    (*entry, rest) = ((key, number), behind);
-                }
-                (NewValue::Tuple { count, entries }, rest)
+            [0x90, rest @ ..] => (NewValue::Empty, rest),
+            [0x93, rest @ ..] => {
+                let (a, rest) = quick_entry(rest)?;
+                let (b, rest) = quick_entry(rest)?;
+                let (c, rest) = quick_entry(rest)?;
+                (NewValue::Three([a, b, c]), rest)
             }
             _ => return None,
         };
         rest.is_empty().then_some(Self { tuple, key, value })
     }
+}
+
+/// A symbol of the dictionary, and a number from 0 on.
+#[inline(always)]
+fn quick_entry(bytes: &[u8]) -> Option<((u64, u64), &[u8])> {
+    let (key, [0xb0, rest @ ..]) = quick_symbol(bytes)? else { return None };
+    let (number, rest) = quick_groups(0, rest)?;
+    Some(((key, number), rest))
 }
 
 /// Groups of 7 bits behind those in `value`; `None` for more than there usually are.

@@ -56,6 +56,12 @@ impl Tuple {
         Self { form: Form::Chain, pair: [NONE; 2], count: 0, is_vector }
     }
 
+    /// Of an extent, all of which is used.
+    #[inline]
+    pub(super) const fn extent(sector: u32, len: u32) -> Self {
+        Self { form: Form::Extent, pair: [sector, len], count: 3, is_vector: false }
+    }
+
     #[inline]
     pub(super) const fn symbol(symbol: Symbol) -> Self {
         Self { form: Form::Symbol, pair: [symbol.0, NONE], count: 0, is_vector: false }

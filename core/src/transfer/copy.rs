@@ -3,6 +3,8 @@
 //! Everything goes one name of one directory at a time, and never through a symbolic link: nothing outside the
 //! directory that is copied into can be reached, whatever the tree says.
 
+mod quick;
+
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +15,11 @@ use std::thread;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use self::quick::Quick;
 use super::pack::{Loss, Lost};
 use super::progress::Progress;
 use crate::attr::{Attr, FileType, SetAttr, SetTime};
+use crate::backend::host::HostFs;
 use crate::checked::{min_len, to_u64};
 use crate::errno::Errno;
 use crate::error::{Error, Result};
@@ -123,6 +127,7 @@ pub(super) fn copy_into_by_many(
     options: &CopyOptions,
     progress: &Progress,
     workers: usize,
+    host: Option<&HostFs>,
 ) -> Result<CopyReport> {
     expect(progress, from)?;
     let attr = from.fs().attr(from.node())?;
@@ -131,7 +136,7 @@ pub(super) fn copy_into_by_many(
         let (sender, receiver) = mpsc::sync_channel(workers);
         let receiver = Arc::new(Mutex::new(receiver));
         let work = |receiver: Arc<Mutex<Receiver<Vec<Step>>>>| {
-            let mut copying = Copying::new(options, progress);
+            let mut copying = Copying { quick: host.map(Quick::new), ..Copying::new(options, progress) };
             let mut done = Ok(());
             let next = || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
             while let Ok(batch) = next() {
@@ -259,12 +264,14 @@ struct Copying<'a> {
     linked: HashMap<u64, Arc<NodeRef>, RandomState>,
     /// If content is not copied here.
     crew: Option<Crew<'a>>,
+    /// If the target is a directory of the host.
+    quick: Option<Quick<'a>>,
 }
 
 impl<'a> Copying<'a> {
     fn new(options: &'a CopyOptions, progress: &'a Progress) -> Self {
         let (report, todo, linked) = (CopyReport::default(), Vec::new(), HashMap::default());
-        Self { options, progress, report, todo, linked, crew: None }
+        Self { options, progress, report, todo, linked, crew: None, quick: None }
     }
 
     /// Notes everything in `from`, which becomes `to`.
@@ -286,6 +293,9 @@ impl<'a> Copying<'a> {
             let Some(step) = self.hand_over(step)? else { continue };
             match step {
                 Step::Make { path, from, to } => {
+                    if self.make_quickly(&path, &from, &to).map_err(|error| at(&path.to_vec(), error))? {
+                        continue;
+                    }
                     let shown = path.to_vec();
                     self.make(&path, &shown, from, &to).map_err(|error| at(&shown, error))?;
                 }

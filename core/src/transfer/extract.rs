@@ -33,15 +33,15 @@ pub fn extract(from: &Arc<NodeRef>, dir: &Path, options: ExtractOptions, progres
         }
         _ => {}
     }
-    let host: Arc<dyn FileSystem> = Arc::new(HostFs::open(dir)?);
+    let host = Arc::new(HostFs::open(dir)?);
     let (uid, gid) = own_ids();
     let owners = if options.own { Owners::All(uid, gid) } else { Owners::KeptIfPermitted(uid, gid) };
     let existing = if options.replace { Existing::Replace } else { Existing::Refuse };
     let options = CopyOptions { owners, existing, keep_times: true };
-    let root = Arc::new(NodeRef::root(host));
+    let root = Arc::new(NodeRef::root(Arc::clone(&host) as Arc<dyn FileSystem>));
     match std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX) {
         1 => copy_into(from, &root, &options, progress),
-        workers => copy_into_by_many(from, &root, &options, progress, workers),
+        workers => copy_into_by_many(from, &root, &options, progress, workers, Some(&host)),
     }
 }
 

@@ -22,6 +22,7 @@
 mod attr;
 mod errno;
 mod listing;
+mod new_files;
 mod node;
 mod opened;
 mod table;
@@ -43,6 +44,7 @@ use rustix::fs::{AtFlags, Mode, SeekFrom, Stat};
 
 use self::attr::{Key, file_type_of, from_stat, size_of};
 use self::errno::{from_io, from_raw};
+pub(crate) use self::new_files::NewFiles;
 use self::node::{Handle, Node};
 use self::opened::Opened;
 use self::table::{ROOT, Table};

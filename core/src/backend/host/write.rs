@@ -76,7 +76,7 @@ fn finish(on: &On<'_>, new: &NewNode<'_>) -> Result<Stat> {
 }
 
 /// Runs [`finish`]; if it fails, removes the node again.
-fn finish_or_undo(dir: &Dir, name: Name<'_>, on: &On<'_>, new: &NewNode<'_>) -> Result<Stat> {
+pub(super) fn finish_or_undo(dir: &Dir, name: Name<'_>, on: &On<'_>, new: &NewNode<'_>) -> Result<Stat> {
     finish(on, new).inspect_err(|_| {
         let flags = if new.kind.file_type().is_dir() { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         // Nothing better to tell than the first error.
@@ -99,7 +99,7 @@ fn make_special(dir: &Dir, name: Name<'_>, kind: NewKind<'_>) -> Result<()> {
 }
 
 /// Writes `buf` piece by piece with `write`; an error after the first piece makes it short.
-fn write_full(buf: &[u8], mut write: impl FnMut(&[u8], u64) -> rustix::io::Result<usize>) -> Result<usize> {
+pub(super) fn write_full(buf: &[u8], mut write: impl FnMut(&[u8], u64) -> rustix::io::Result<usize>) -> Result<usize> {
     let mut done = 0;
     while done < buf.len() {
         match write(&buf[done..], to_u64(done)) {

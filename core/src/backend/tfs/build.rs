@@ -11,11 +11,12 @@ use smallvec::SmallVec;
 use super::attribute::{Attribute, Collector};
 use super::extents::{Extent, Extents};
 use super::meta;
+use super::nodes::{Nodes, PlainFile};
 use super::objects::{Objects, TupleId, Value, digits};
 use super::symbols::Symbol;
 use super::time::Time;
 use super::tree::{Body, Dir, Entries, File, Meta, Node, Slot, Tree};
-use crate::attr::Defaults;
+use crate::attr::{Defaults, FileType};
 use crate::checked::to_u64;
 use crate::error::Result;
 use crate::format::tfs::{Damage, TfsCorrupt};
@@ -26,8 +27,6 @@ use crate::name::Name;
 #[derive(Debug)]
 pub(super) struct Built {
     pub(super) tree: Tree,
-    /// The number of each symbol in the log's dictionary; 0 for those not in it.
-    pub(super) symbol_numbers: Vec<u32>,
     /// What is wrong with the tree and was passed over: entries left out, files that cannot be read.
     pub(super) faults: Vec<BuildFault>,
     /// Attributes that are too large, or contain themselves, were left out.
@@ -102,13 +101,15 @@ fn block_number(key: &[u8]) -> Option<u64> {
 struct Builder<'a> {
     objects: &'a Objects,
     collector: Collector<'a>,
-    nodes: Vec<Option<Node>>,
-    /// The slot of the node that each tuple became.
+    nodes: Nodes,
+    /// Which tuples became nodes, a bit each.
+    seen: Vec<u64>,
+    /// The slot of the node that each tuple became; made when one is come to again, which no tree without hard links has.
     slots: Vec<Option<core::num::NonZeroU32>>,
     faults: Vec<BuildFault>,
     damaged: HashMap<Slot, Damage, RandomState>,
-    /// The key of the last extent, and what block it is: nearly all have the same.
-    block: Option<(u32, u64)>,
+    /// The last key found to be that of an extent from the first block on: nearly all have the same.
+    first_block: Option<u32>,
     recover: bool,
     incomplete: bool,
     shared_dirs: bool,
@@ -124,35 +125,35 @@ pub(super) fn build(objects: Objects, defaults: Defaults, start: u64, recover: b
     let mut builder = Builder {
         objects: &objects,
         collector: Collector::new(&objects),
-        // A node has two tuples at least.
-        nodes: Vec::with_capacity(objects.tuple_count() / 2),
+        // A file has a name and three tuples; others have less, but few are others.
+        nodes: Nodes::with_capacity(objects.count() / 4),
+        seen: alloc::vec![0; objects.count().div_ceil(64)],
         slots: Vec::new(),
         faults: Vec::new(),
         damaged: HashMap::default(),
-        block: None,
+        first_block: None,
         recover,
         incomplete: false,
         shared_dirs: false,
     };
-    builder.slots.resize(objects.tuple_count(), None);
     builder.run(root)?;
     let offsets = (0..builder.nodes.len()).filter(|_| recover).map(|slot| builder.offset_of_node(slot)).collect();
     let Builder { nodes, faults, damaged, incomplete, shared_dirs, .. } = builder;
-    let Objects { mut symbols, symbol_numbers, .. } = objects;
+    let Objects { mut symbols, .. } = objects;
     symbols.shrink();
     let tree = Tree { symbols, nodes, generations: Vec::new(), damaged, defaults, start };
-    Ok(Built { tree, symbol_numbers, faults, incomplete, shared_dirs, offsets })
+    Ok(Built { tree, faults, incomplete, shared_dirs, offsets })
 }
 
 impl Builder<'_> {
     fn offset(&self, id: TupleId) -> u64 {
-        self.objects.tuple(id).map_or(0, |tuple| tuple.offset)
+        self.objects.offset(id)
     }
 
     /// Where the tuple of a node stands.
     fn offset_of_node(&self, slot: usize) -> u64 {
-        let node = self.nodes.get(slot).and_then(Option::as_ref);
-        node.and_then(|node| self.objects.by_index(node.tuple)).map_or(0, |id| self.offset(id))
+        let tuple = u32::try_from(slot).ok().and_then(|slot| self.nodes.tuple(Slot(slot)));
+        tuple.and_then(|tuple| self.objects.by_index(tuple)).map_or(0, |id| self.offset(id))
     }
 
     /// Passes over a fault, or does not.
@@ -172,7 +173,7 @@ impl Builder<'_> {
             return Err(Damage { offset: self.offset(root), reason: TfsCorrupt::RootNotDirectory });
         };
         pending.push((Slot::ROOT, children));
-        if let Some(Some(node)) = self.nodes.get_mut(0) {
+        if let Some(node) = self.nodes.get_mut(Slot::ROOT) {
             node.names = 1;
         }
         while let Some((slot, children)) = pending.pop() {
@@ -194,17 +195,22 @@ impl Builder<'_> {
                     self.fault(slot, bytes, self.offset(children), TfsCorrupt::EntryNotTuple)?;
                     continue;
                 };
-                let known = usize::try_from(id.0).ok().and_then(|at| self.slots.get(at).copied().flatten());
-                let child = match known {
-                    Some(known) => Slot(known.get().saturating_sub(1)),
-                    None => {
-                        let (child, below) = self.add(id, slot);
-                        pending.extend(below.map(|below| (child, below)));
-                        child
-                    }
+                let child = match self.known(id) {
+                    Some(known) => known,
+                    None => match self.plain_file(id) {
+                        Some(file) => {
+                            named.push((name, self.add_plain(id, file)));
+                            continue;
+                        }
+                        None => {
+                            let (child, below) = self.add(id, slot);
+                            pending.extend(below.map(|below| (child, below)));
+                            child
+                        }
+                    },
                 };
                 named.push((name, child));
-                if let Some(Some(node)) = self.nodes.get_mut(child.index()) {
+                if let Some(node) = self.nodes.get_mut(child) {
                     node.names = node.names.saturating_add(1);
                     if let Body::Dir(_) = node.body {
                         subdirs = subdirs.saturating_add(1);
@@ -212,7 +218,7 @@ impl Builder<'_> {
                     }
                 }
             }
-            if let Some(Some(Node { body: Body::Dir(dir), .. })) = self.nodes.get_mut(slot.index()) {
+            if let Some(Node { body: Body::Dir(dir), .. }) = self.nodes.get_mut(slot) {
                 // OK: a tuple has an entry with a key once.
                 dir.entries = Entries::of_unique(named.iter().copied());
                 dir.subdirs = subdirs;
@@ -224,23 +230,15 @@ impl Builder<'_> {
 
     /// Adds the node of a tuple, without entries; of a directory, returns the tuple they are in.
     fn add(&mut self, id: TupleId, parent: Slot) -> (Slot, Option<TupleId>) {
-        let slot = Slot(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
-        if let Some(known) = usize::try_from(id.0).ok().and_then(|at| self.slots.get_mut(at)) {
-            *known = core::num::NonZeroU32::new(slot.0.saturating_add(1));
-        }
+        let slot = self.next_slot(id);
         let objects = self.objects;
-        let tuple = objects.tuple(id).map_or(0, |tuple| tuple.index);
-        if let Some(file) = self.plain_file(id) {
-            let (mtime, atime, meta) = (Time::NONE, Time::NONE, None);
-            self.nodes.push(Some(Node { tuple, names: 0, mtime, atime, meta, body: Body::File(file) }));
-            return (slot, None);
-        }
+        let tuple = id.index();
         let mut children = None;
         let parts = Parts::of(objects, id);
         let mut body = match (parts.children, parts.linktarget) {
             (Some(Value::Tuple(tuple)), _) if objects.tuple(tuple).is_some_and(|tuple| !tuple.is_vector) => {
                 children = Some(tuple);
-                let children_tuple = objects.tuple(tuple).map_or(0, |tuple| tuple.index);
+                let children_tuple = tuple.index();
                 Body::Dir(Box::new(Dir { parent, children_tuple, subdirs: 0, entries: Entries::default() }))
             }
             (_, Some(target @ (Value::String { .. } | Value::Symbol(_)))) => {
@@ -296,34 +294,66 @@ impl Builder<'_> {
         }
         let (mtime, atime) = (exact_mtime.unwrap_or(mtime), exact_atime.unwrap_or(atime));
         let meta = (!parts.are_all_in(&body) && meta != Meta::default()).then(|| Box::new(meta));
-        self.nodes.push(Some(Node { tuple, names: 0, mtime, atime, meta, body }));
+        self.nodes.push(Node { tuple, names: 0, mtime, atime, meta, body });
         (slot, children)
     }
 
-    /// The content of a file in one extent that has no attributes, which is most files; `None` for all others, sound or
-    /// not.
-    fn plain_file(&mut self, id: TupleId) -> Option<File> {
+    /// A file in one extent that has no attributes, as most are; `None` for all others, sound or not.
+    fn plain_file(&mut self, id: TupleId) -> Option<PlainFile> {
         let objects = self.objects;
         let (extents, size) = objects.plain_file(id)?;
         let (key, extent) = objects.only_tuple(extents)?;
         let (sector, count) = objects.plain_extent(extent)?;
-        let block = match self.block {
-            Some((known, block)) if known == key => block,
-            _ => block_number(objects.symbols.name(Symbol(key)))?,
-        };
-        self.block = Some((key, block));
-        let index = |id| objects.tuple(id).map_or(0, |tuple| tuple.index);
-        let extent = Extent {
-            block,
-            sector: sector.into(),
-            count,
-            allocated: count,
-            tuple: index(extent),
-            uninited: false,
-            durable: count,
-        };
-        let extents_tuple = index(extents);
-        Some(File { size: size.into(), extents: Extents(SmallVec::from_buf([extent])), extents_tuple })
+        if self.first_block != Some(key) {
+            if block_number(objects.symbols.name(Symbol(key))) != Some(0) {
+                return None;
+            }
+            self.first_block = Some(key);
+        }
+        let (tuple, extents_tuple, extent_tuple) = (id.index(), extents.index(), extent.index());
+        Some(PlainFile { tuple, extents_tuple, extent_tuple, sector, count, size })
+    }
+
+    fn add_plain(&mut self, id: TupleId, file: PlainFile) -> Slot {
+        let slot = self.next_slot(id);
+        self.nodes.push_plain(file);
+        slot
+    }
+
+    /// The slot for the node of a tuple.
+    fn next_slot(&mut self, id: TupleId) -> Slot {
+        let slot = Slot(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
+        if let Some((bits, bit)) = self.seen_bit(id) {
+            *bits |= bit;
+        }
+        self.note_slot(id, slot);
+        slot
+    }
+
+    fn seen_bit(&mut self, id: TupleId) -> Option<(&mut u64, u64)> {
+        let bits = self.seen.get_mut(usize::try_from(id.0 / 64).ok()?)?;
+        Some((bits, 1 << (id.0 % 64)))
+    }
+
+    fn note_slot(&mut self, id: TupleId, slot: Slot) {
+        if let Some(place) = usize::try_from(id.0).ok().and_then(|at| self.slots.get_mut(at)) {
+            *place = core::num::NonZeroU32::new(slot.0.saturating_add(1));
+        }
+    }
+
+    /// The slot of the node that a tuple became already.
+    fn known(&mut self, id: TupleId) -> Option<Slot> {
+        self.seen_bit(id).filter(|(bits, bit)| **bits & bit != 0)?;
+        if self.slots.is_empty() {
+            self.slots = alloc::vec![None; self.objects.count()];
+            for slot in (0..).take(self.nodes.len()).map(Slot) {
+                if let Some(id) = self.nodes.tuple(slot).and_then(|tuple| self.objects.by_index(tuple)) {
+                    self.note_slot(id, slot);
+                }
+            }
+        }
+        let slot = usize::try_from(id.0).ok().and_then(|at| self.slots.get(at).copied().flatten())?;
+        Some(Slot(slot.get().saturating_sub(1)))
     }
 
     fn file(&mut self, id: TupleId, slot: Slot, parts: &Parts) -> File {
@@ -345,7 +375,7 @@ impl Builder<'_> {
         if let Some(value) = parts.filelength {
             let size = objects.number_of(value).filter(|size| *size <= FILE_SIZE_MAX);
             let reason = TfsCorrupt::FileLength { max: FILE_SIZE_MAX };
-            file.size = size.ok_or(Damage { offset: self.offset(id), reason })?;
+            file.size = size.ok_or_else(|| Damage { offset: self.offset(id), reason })?;
         }
         let incomplete = |id, what| Damage { offset: self.offset(id), reason: TfsCorrupt::ExtentIncomplete { what } };
         let tuple = match parts.extents {
@@ -353,7 +383,7 @@ impl Builder<'_> {
             Some(Value::Tuple(tuple)) => tuple,
             Some(_) => return Err(incomplete(id, "tuple of extents")),
         };
-        file.extents_tuple = objects.tuple(tuple).map_or(0, |tuple| tuple.index);
+        file.extents_tuple = tuple.index();
         let mut extents: SmallVec<[Extent; 1]> = SmallVec::new();
         for (key, value) in objects.entries(tuple) {
             if Symbol(key) == Symbol::PARENT {
@@ -383,7 +413,7 @@ impl Builder<'_> {
                 sector,
                 count,
                 allocated: small(allocated, "allocated")?,
-                tuple: objects.tuple(extent).map_or(0, |tuple| tuple.index),
+                tuple: extent.index(),
                 uninited,
                 durable: if uninited { 0 } else { count },
             });
@@ -427,12 +457,9 @@ impl Builder<'_> {
         let mut next = Some(Slot::ROOT);
         loop {
             if let Some(slot) = next.take()
-                && let Some(Some(Node { body: Body::Dir(dir), .. })) = self.nodes.get(slot.index())
+                && let Some(Node { body: Body::Dir(dir), .. }) = self.nodes.get_other(slot)
             {
-                let is_dir = |slot: Slot| {
-                    let node = self.nodes.get(slot.index()).and_then(Option::as_ref);
-                    node.is_some_and(|node| matches!(node.body, Body::Dir(_)))
-                };
+                let is_dir = |slot: Slot| self.nodes.file_type(slot).is_some_and(FileType::is_dir);
                 let dirs = dir.entries.iter().filter(|(_, child)| is_dir(*child));
                 let dirs = dirs.map(|(named, child)| (named.name, child)).collect();
                 levels.push(Level { slot, dirs, paths: dir.entries.count().into() });
@@ -466,11 +493,11 @@ impl Builder<'_> {
             let offset = self.offset_of_node(dir.index());
             let objects = self.objects;
             self.fault(dir, objects.symbols.name(name), offset, TfsCorrupt::DirectoryCycle)?;
-            if let Some(Some(Node { body: Body::Dir(dir), .. })) = self.nodes.get_mut(dir.index()) {
+            if let Some(Node { body: Body::Dir(dir), .. }) = self.nodes.get_mut(dir) {
                 dir.entries.remove(name);
                 dir.subdirs = dir.subdirs.saturating_sub(1);
             }
-            if let Some(Some(node)) = self.nodes.get_mut(child.index()) {
+            if let Some(node) = self.nodes.get_mut(child) {
                 node.names = node.names.saturating_sub(1);
             }
         }
@@ -480,6 +507,6 @@ impl Builder<'_> {
 
 /// The attributes of the root that are configuration.
 pub(super) fn root_attributes(tree: &Tree) -> &[(Bytes, Attribute)] {
-    let meta = tree.at(Slot::ROOT).ok().and_then(|root| root.meta.as_deref());
+    let meta = tree.nodes.get_other(Slot::ROOT).and_then(|root| root.meta.as_deref());
     meta.map(|meta| &*meta.attributes).unwrap_or_default()
 }

@@ -256,7 +256,7 @@ impl Checker {
             }
             let offset = built.offsets.get(slot.index()).copied().unwrap_or(0);
             let is_damaged = built.tree.damaged.contains_key(&slot);
-            self.node(node, is_damaged, &path, offset, objects, free);
+            self.node(&node, is_damaged, &path, offset, objects, free);
             if let Body::Dir(dir) = &node.body {
                 for (named, child) in dir.entries.iter() {
                     let name = built.tree.symbols.name(named.name);
@@ -299,8 +299,7 @@ impl Checker {
                     self.damage(FaultClass::Tree, offset, Some(path), FaultReason::NoExtents);
                 }
                 for extent in &file.extents.0 {
-                    let tuple = objects.by_index(extent.tuple).and_then(|tuple| objects.tuple(tuple));
-                    let offset = tuple.map_or(offset, |tuple| tuple.offset);
+                    let offset = objects.by_index(extent.tuple).map_or(offset, |tuple| objects.offset(tuple));
                     let (sector, count) = (extent.sector, u64::from(extent.allocated.max(extent.count)));
                     if extent.allocated < extent.count {
                         let (count, allocated) = (extent.count.into(), extent.allocated.into());
@@ -359,5 +358,5 @@ pub(super) fn paths(tree: &Tree, wanted: impl Iterator<Item = Slot>) -> HashMap<
 
 /// The numbers of all tuples that make up a tree.
 fn used_tuples(tree: &Tree) -> impl Iterator<Item = u32> + '_ {
-    tree.nodes.iter().flatten().map(|node| node.tuple)
+    tree.nodes.iter().map(|node| node.tuple)
 }

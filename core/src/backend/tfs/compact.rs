@@ -89,18 +89,7 @@ impl State {
         }
         self.hard(replaced)?;
         for Numbered { slot, node, inner, extents } in numbered {
-            let Ok(found) = self.tree.at_mut(slot) else { continue };
-            found.tuple = node;
-            match &mut found.body {
-                Body::Dir(dir) => dir.children_tuple = inner,
-                Body::File(file) => {
-                    file.extents_tuple = inner;
-                    for (extent, number) in file.extents.0.iter_mut().zip(extents) {
-                        extent.tuple = number;
-                    }
-                }
-                _ => {}
-            }
+            self.tree.nodes.renumber(slot, node, inner, &extents);
         }
         self.log.hold(&mut self.free);
         Ok(())
@@ -129,9 +118,9 @@ impl State {
                 log.value().tuple_ref(known, 0);
                 continue;
             }
-            let Some(Some(node)) = nodes.get(slot.index()) else { continue };
-            let attributes = attributes(node, symbols)?;
-            let own = own_entries(node);
+            let Some(node) = nodes.get(slot) else { continue };
+            let attributes = attributes(&node, symbols)?;
+            let own = own_entries(&node);
             let number = log.tuple(to_u64(attributes.len()).saturating_add(own));
             if let Some(place) = numbers.get_mut(slot.index()) {
                 *place = number;

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::extents::{EXTENT_BLOCKS_MAX, Extent, Extents};
+use super::nodes::Seen;
 use super::state::State;
 use super::tree::{Body, File, Slot};
 use crate::checked::{min_len, to_u64, to_usize};
@@ -24,12 +25,8 @@ const STEP: usize = 1 << 20;
 const STEP_EXTENTS: usize = 8;
 
 impl State {
-    fn content(&self, slot: Slot) -> Result<&File> {
-        match &self.tree.at(slot)?.body {
-            Body::File(file) => Ok(file),
-            Body::Dir(_) => Err(Errno::IsDir.into()),
-            _ => Err(Errno::Invalid.into()),
-        }
+    fn content(&self, slot: Slot) -> Result<Seen<'_, File>> {
+        self.tree.file_at(slot)
     }
 
     /// The content, to change it.

@@ -20,6 +20,7 @@ mod log;
 mod make;
 mod meta;
 mod names;
+mod nodes;
 mod objects;
 mod repair;
 mod replay;
@@ -110,8 +111,11 @@ impl TfsFs {
     /// # Errors
     /// `EISDIR`; `EINVAL` for other nodes without content; `EIO` for a file whose extents make no sense.
     pub fn extents(&self, node: NodeId) -> Result<Vec<FileExtent>> {
-        let extents = self.tree.file(node)?.extents.0.iter();
-        Ok(extents
+        let file = self.tree.file(node)?;
+        Ok(file
+            .extents
+            .0
+            .iter()
             .map(|extent| FileExtent {
                 block: extent.block,
                 count: extent.count,

@@ -20,7 +20,7 @@ const NAMES_BYTES: usize = 2 * (NAME_MAX + 64) + 512;
 
 impl State {
     fn file_type_is_dir(&self, slot: Slot) -> Result<bool> {
-        Ok(matches!(self.tree.at(slot)?.body, Body::Dir(_)))
+        Ok(self.tree.file_type(slot)?.is_dir())
     }
 
     fn dir_mut(&mut self, slot: Slot) -> Result<&mut Dir> {
@@ -91,7 +91,7 @@ impl State {
     fn log_new(&mut self, dir: Slot, name: Symbol, slot: Slot, special: Option<Special>) -> Result<()> {
         let parent = self.tree.dir_at(dir)?.children_tuple;
         let Self { tree, log, .. } = self;
-        let node = tree.nodes.get_mut(slot.index()).and_then(Option::as_mut).ok_or(Errno::Stale)?;
+        let node = tree.nodes.get_mut(slot).ok_or(Errno::Stale)?;
         let symbols = &mut tree.symbols;
         let meta = node.meta.as_deref();
         let mode = meta.and_then(|meta| meta.mode).map(|mode| (meta::MODE, format!("{mode:o}")));

@@ -7,6 +7,7 @@ mod tuple;
 mod value;
 
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -15,6 +16,7 @@ use self::tuple::{Form, NONE};
 pub(super) use self::tuple::{Tuple, TupleId};
 use self::value::Packed;
 pub(super) use self::value::Value;
+use super::replay::LogAgain;
 use super::symbols::{Symbol, Symbols};
 use crate::checked::to_usize;
 use crate::errno::Errno;
@@ -30,6 +32,9 @@ struct Entry {
 
 /// Tuples with more entries than this are searched by hash.
 const CHAIN_MAX: u8 = 8;
+
+/// Bytes of a record that is taken for a tree of many nodes.
+const LARGE_RECORD: usize = 4096;
 
 /// Why a record could not be applied.
 pub(super) enum Stop {
@@ -67,8 +72,7 @@ struct Level {
 pub(super) struct Objects {
     pub(super) symbols: Symbols,
     pub(super) dictionary: Dictionary,
-    /// For each entry of the dictionary, the number of its symbol or tuple.
-    numbers: Vec<u32>,
+    /// All entries of the dictionary, by number.
     tuples: Vec<Tuple>,
     entries: Vec<Entry>,
     /// Values that do not fit into an entry.
@@ -84,8 +88,11 @@ pub(super) struct Objects {
     /// Symbols that were spelled out again though they had a number already, and where the first was.
     pub(super) repeated_symbols: u64,
     pub(super) first_repeated: Option<u64>,
-    /// Symbols and the first number of each in the dictionary; 0 for those not in it.
-    pub(super) symbol_numbers: Vec<u32>,
+    /// Which of the symbols that are always there, a bit each, the log has spelled out.
+    spelled: u64,
+    /// Where the log can be read once more, for what few ask for.
+    pub(super) again: Option<LogAgain>,
+    offsets: OnceCell<Vec<u64>>,
     /// Records that are no tuples.
     pub(super) ignored_records: u64,
 }
@@ -95,7 +102,6 @@ impl Objects {
         Self {
             symbols: Symbols::new(),
             dictionary: Dictionary::default(),
-            numbers: Vec::new(),
             tuples: Vec::new(),
             entries: Vec::new(),
             others: Vec::new(),
@@ -107,14 +113,16 @@ impl Objects {
             obsolete: 0,
             repeated_symbols: 0,
             first_repeated: None,
-            symbol_numbers: Vec::new(),
+            spelled: 0,
+            again: None,
+            offsets: OnceCell::new(),
             ignored_records: 0,
         }
     }
 
     #[inline]
     pub(super) fn tuple(&self, id: TupleId) -> Option<&Tuple> {
-        self.tuples.get(usize::try_from(id.0).ok()?)
+        self.tuples.get(usize::try_from(id.0).ok()?).filter(|tuple| tuple.form != Form::Symbol)
     }
 
     #[inline]
@@ -122,14 +130,38 @@ impl Objects {
         self.tuples.get_mut(usize::try_from(id.0).ok()?)
     }
 
-    pub(super) const fn tuple_count(&self) -> usize {
+    /// Entries of the dictionary: tuples, vectors and symbols.
+    pub(super) const fn count(&self) -> usize {
         self.tuples.len()
+    }
+
+    /// Where the head of a tuple stands, in bytes of the file system: found by reading the log again, since only damage
+    /// asks for it.
+    pub(super) fn offset(&self, id: TupleId) -> u64 {
+        let offsets = self.offsets.get_or_init(|| {
+            self.again.as_ref().map(|again| again.offsets(self.dictionary.count())).unwrap_or_default()
+        });
+        usize::try_from(id.0).ok().and_then(|at| offsets.get(at)).copied().unwrap_or(0)
+    }
+
+    /// The first number of each symbol in the dictionary; 0 for those not in it.
+    pub(super) fn symbol_numbers(&self) -> Vec<u32> {
+        let mut numbers = alloc::vec![0; self.symbols.count()];
+        for (index, entry) in (1..).zip(&self.tuples) {
+            if let Form::Symbol = entry.form
+                && let [symbol, _] = entry.pair
+                && let Some(number @ 0) = usize::try_from(symbol).ok().and_then(|at| numbers.get_mut(at))
+            {
+                *number = index;
+            }
+        }
+        numbers
     }
 
     /// The first object of the log, if it is a tuple.
     pub(super) fn root(&self) -> Option<TupleId> {
         // OK: the first entry of the dictionary is the first tuple, vector or symbol; symbols only occur in tuples.
-        self.tuples.first().filter(|tuple| !tuple.is_vector && tuple.index == 1).map(|_| TupleId(0))
+        self.tuples.first().filter(|tuple| !tuple.is_vector && tuple.form != Form::Symbol).map(|_| TupleId(0))
     }
 
     pub(super) fn string(&self, start: u32, len: u32) -> &[u8] {
@@ -227,6 +259,7 @@ impl Objects {
     }
 
     /// Sets an entry, or removes it. With `is_new_key`, the tuple is known to have no entry with that key yet.
+    #[inline(always)]
     fn set(&mut self, id: TupleId, key: u32, is_new_key: bool, value: Value) -> Result<()> {
         self.total = self.total.saturating_add(1);
         let tuple = self.tuple_mut(id).ok_or(Errno::Io)?;
@@ -234,6 +267,11 @@ impl Objects {
             self.obsolete = self.obsolete.saturating_add(dead);
             return Ok(());
         }
+        self.set_in_arena(id, key, is_new_key, value)
+    }
+
+    fn set_in_arena(&mut self, id: TupleId, key: u32, is_new_key: bool, value: Value) -> Result<()> {
+        let tuple = self.tuple_mut(id).ok_or(Errno::Io)?;
         let (is_long, in_arena) = (tuple.count > CHAIN_MAX && tuple.form == Form::Chain, tuple.in_arena());
         if !in_arena {
             self.spread(id)?;
@@ -323,15 +361,25 @@ impl Objects {
         Ok(Value::String { start, len })
     }
 
+    /// The entry of the dictionary with a number, if there is one.
     #[inline]
-    fn number(&self, index: u32) -> Option<u32> {
-        self.numbers.get(usize::try_from(index.checked_sub(1)?).ok()?).copied()
+    fn numbered(&self, index: u64) -> Option<(TupleId, &Tuple)> {
+        let id = u32::try_from(index.checked_sub(1)?).ok()?;
+        self.tuples.get(usize::try_from(id).ok()?).map(|entry| (TupleId(id), entry))
     }
 
-    /// The tuple with a number of the dictionary.
+    /// The symbol with a number of the dictionary.
+    #[inline]
+    fn symbol(&self, index: u64) -> Option<Symbol> {
+        let (_, entry) = self.numbered(index).filter(|(_, entry)| entry.form == Form::Symbol)?;
+        let [symbol, _] = entry.pair;
+        Some(Symbol(symbol))
+    }
+
+    /// The tuple or vector with a number of the dictionary.
+    #[inline]
     pub(super) fn by_index(&self, index: u32) -> Option<TupleId> {
-        let id = TupleId(self.number(index)?);
-        self.tuple(id).filter(|tuple| tuple.index == index).map(|_| id)
+        self.numbered(index.into()).filter(|(_, entry)| entry.form != Form::Symbol).map(|(id, _)| id)
     }
 
     /// How many tuples cannot be reached from those that have the numbers `from`.
@@ -348,7 +396,8 @@ impl Objects {
                 _ => None,
             }));
         }
-        reached.iter().filter(|reached| !**reached).count()
+        let tuples = self.tuples.iter().zip(&reached).filter(|(entry, _)| entry.form != Form::Symbol);
+        tuples.filter(|(_, reached)| !**reached).count()
     }
 
     /// The latest time of modification of any node.
@@ -359,73 +408,65 @@ impl Objects {
 
     /// Does what a record says. When it is damaged, a part of it may have been done.
     pub(super) fn apply(&mut self, record: Record<'_>) -> Result<(), Stop> {
-        if let Some(change) = Change::of(&record)
-            && self.apply_change(&change, &record)?
-        {
-            return Ok(());
-        }
-        self.apply_any(record)
-    }
-
-    fn apply_any(&mut self, record: Record<'_>) -> Result<(), Stop> {
         // Lent for the time of the call, so that tokens can be looked up while they are read.
         let mut dictionary = core::mem::take(&mut self.dictionary);
         let mut levels = core::mem::take(&mut self.levels);
         levels.clear();
-        // A whole tree: most of it are names of nodes.
-        self.symbols.reserve(record.bytes.len() / 32);
+        if record.bytes.len() > LARGE_RECORD {
+            self.expect_tree(record.bytes.len(), &mut dictionary);
+        }
         let done = self.apply_tokens(&mut ValueReader::new(record, &mut dictionary), &mut levels);
         (self.dictionary, self.levels) = (dictionary, levels);
         done
     }
 
-    /// Does what a record of the commonest kind says, if it is sound: `false`, and nothing is done, if it is not.
-    fn apply_change(&mut self, change: &Change, record: &Record<'_>) -> Result<bool> {
-        let Some((tuple, Kind::Tuple)) = self.dictionary.find(change.tuple) else { return Ok(false) };
-        let symbol = |index| match self.dictionary.find(index) {
-            Some((index, Kind::Symbol)) => self.number(index).map(Symbol).filter(|symbol| *symbol != Symbol::EMPTY),
-            _ => None,
-        };
-        let Some((id, key)) = self.number(tuple).map(TupleId).zip(symbol(change.key)) else { return Ok(false) };
-        let (count, entries) = match change.value {
+    /// Makes room for what a record of `len` bytes may bring, which is a whole tree. What is not used of it is never
+    /// touched.
+    fn expect_tree(&mut self, len: usize, dictionary: &mut Dictionary) {
+        // Most of it are names of nodes, a node each, for which two more tuples may follow.
+        let nodes = len / 16;
+        self.symbols.reserve(nodes / 2);
+        self.entries.reserve(nodes);
+        self.tuples.reserve(nodes.saturating_mul(4));
+        dictionary.reserve(nodes.saturating_mul(4));
+    }
+
+    /// Does what a record of the commonest kinds says, if it is sound: `false`, and nothing is done, if it is not.
+    #[inline(always)]
+    pub(super) fn apply_change(&mut self, change: &Change) -> Result<bool> {
+        let is_tuple = |entry: &Tuple| entry.form != Form::Symbol && !entry.is_vector;
+        let tuple = self.numbered(change.tuple).filter(|(_, entry)| is_tuple(entry)).map(|(id, _)| id);
+        let symbol = |index| self.symbol(index).filter(|symbol| *symbol != Symbol::EMPTY);
+        let Some((id, key)) = tuple.zip(symbol(change.key)) else { return Ok(false) };
+        let (new, more) = match change.value {
             NewValue::Number(number) => {
                 self.set(id, key.0, false, Value::Integer(number))?;
                 return Ok(true);
             }
-            NewValue::Tuple { count, entries } => (count, entries),
+            NewValue::Empty => (Tuple::new(false), 0),
+            NewValue::Three([(a, sector), (b, allocated), (c, len)]) => {
+                let keys = [symbol(a), symbol(b), symbol(c)];
+                if keys != [Some(Symbol::OFFSET), Some(Symbol::ALLOCATED), Some(Symbol::LENGTH)] || allocated != len {
+                    return Ok(false);
+                }
+                let Some((sector, len)) = u32::try_from(sector).ok().zip(u32::try_from(len).ok()) else {
+                    return Ok(false);
+                };
+                (Tuple::extent(sector, len), 3)
+            }
         };
-        let mut keys = [Symbol::EMPTY; 3];
-        for (key, (index, _)) in keys.iter_mut().zip(entries).take(count) {
-            let Some(symbol) = symbol(index) else { return Ok(false) };
-            *key = symbol;
-        }
         let Ok(index) = self.dictionary.define(Kind::Tuple) else { return Ok(false) };
-        let new = self.new_tuple(index, record.offset_of(change.value_pos), false)?;
-        self.set(id, key.0, false, Value::Tuple(new))?;
-        if count == 3
-            && keys == [Symbol::OFFSET, Symbol::ALLOCATED, Symbol::LENGTH]
-            && let [(_, sector), (_, allocated), (_, len)] = entries
-            && allocated == len
-            && let (Ok(sector), Ok(len)) = (u32::try_from(sector), u32::try_from(len))
-            && let Some(tuple) = self.tuple_mut(new)
-        {
-            (tuple.form, tuple.pair, tuple.count) = (Form::Extent, [sector, len], 3);
-            self.total = self.total.saturating_add(3);
-            return Ok(true);
-        }
-        let [a, b, c] = keys;
-        let distinct = count < 2 || (a != b && (count < 3 || (a != c && b != c)));
-        for (key, (_, number)) in keys.iter().zip(entries).take(count) {
-            self.set(new, key.0, distinct, Value::Integer(number))?;
-        }
+        self.tuples.push(new);
+        self.set(id, key.0, false, Value::Tuple(TupleId::of(index)))?;
+        self.total = self.total.saturating_add(more);
         Ok(true)
     }
 
     fn apply_tokens(&mut self, reader: &mut ValueReader<'_, '_>, levels: &mut Vec<Level>) -> Result<(), Stop> {
         loop {
-            while let Some(NewEmpty { key, name, tuple, offset }) = reader.next_new_empty() {
+            while let Some(NewEmpty { key, name, tuple }) = reader.next_new_empty() {
                 let (symbol, is_new_key) = self.key(Key::New { index: key, name }, reader)?;
-                let new = self.new_tuple(tuple, offset, false)?;
+                let new = self.new_tuple(tuple, false);
                 if let (Some(level), Some(symbol)) = (levels.last(), symbol) {
                     self.set(level.id, symbol.0, is_new_key, Value::Tuple(new))?;
                 }
@@ -434,11 +475,7 @@ impl Objects {
             let value = match token {
                 Token::Tuple { index, is_new, .. } | Token::Vector { index, is_new, .. } => {
                     let is_vector = matches!(token, Token::Vector { .. });
-                    let id = if is_new {
-                        self.new_tuple(index, reader.token_offset(), is_vector)?
-                    } else {
-                        TupleId(self.number(index).ok_or(Error::from(Errno::Io))?)
-                    };
+                    let id = if is_new { self.new_tuple(index, is_vector) } else { TupleId::of(index) };
                     if let Some(Level { id: parent, key: Some(key), is_new_key, .. }) = levels.last() {
                         self.set(*parent, *key, *is_new_key, Value::Tuple(id))?;
                     }
@@ -460,7 +497,7 @@ impl Objects {
                     continue;
                 }
                 Token::String(bytes) | Token::Buffer(bytes) => self.keep_string(bytes)?,
-                Token::Symbol(index) => Value::Symbol(Symbol(self.number(index).ok_or(Error::from(Errno::Io))?)),
+                Token::Symbol(index) => Value::Symbol(self.symbol(index.into()).ok_or(Error::from(Errno::Io))?),
                 Token::Integer { negative: false, magnitude } => Value::Integer(magnitude),
                 Token::Integer { negative: true, magnitude } => Value::Negative(magnitude),
                 Token::Null => Value::Null,
@@ -480,41 +517,41 @@ impl Objects {
     }
 
     #[inline]
-    fn new_tuple(&mut self, index: u32, offset: u64, is_vector: bool) -> Result<TupleId> {
-        let id = u32::try_from(self.tuples.len()).map_err(|_| too_many())?;
-        self.tuples.push(Tuple { index, offset, form: Form::Chain, pair: [NONE; 2], count: 0, is_vector });
-        self.numbers.push(id);
-        Ok(TupleId(id))
+    fn new_tuple(&mut self, index: u32, is_vector: bool) -> TupleId {
+        // OK: whatever gets a number is entered at once, so that it has the place of that number.
+        self.tuples.push(Tuple::new(is_vector));
+        TupleId::of(index)
     }
 
     /// The symbol of a key, if it has a name: old versions of ops wrote entries without. And whether no tuple can have
     /// it yet.
     fn key(&mut self, key: Key<'_>, reader: &ValueReader<'_, '_>) -> Result<(Option<Symbol>, bool)> {
-        let (index, name) = match key {
+        let name = match key {
             Key::Known { index } => {
-                let symbol = Symbol(self.number(index).ok_or(Errno::Io)?);
+                let symbol = self.symbol(index.into()).ok_or(Errno::Io)?;
                 return Ok((Some(symbol).filter(|symbol| *symbol != Symbol::EMPTY), false));
             }
-            Key::New { index, name } => (index, name),
+            Key::New { name, .. } => name,
         };
-        let symbol = self.symbols.intern(name)?;
-        self.numbers.push(symbol.0);
-        if self.symbol_numbers.len() < self.symbols.count() {
-            self.symbol_numbers.resize(self.symbols.count(), 0);
+        let (symbol, is_first) = self.symbols.intern_or_find(name)?;
+        self.tuples.push(Tuple::symbol(symbol));
+        let is_new = is_first || self.spell_known(symbol);
+        if !is_new {
+            self.repeated_symbols = self.repeated_symbols.saturating_add(1);
+            self.first_repeated.get_or_insert(reader.token_offset());
         }
-        let number = usize::try_from(symbol.0).ok().and_then(|at| self.symbol_numbers.get_mut(at));
-        let is_new = match number {
-            Some(number @ 0) => {
-                *number = index;
-                true
-            }
-            _ => {
-                self.repeated_symbols = self.repeated_symbols.saturating_add(1);
-                self.first_repeated.get_or_insert(reader.token_offset());
-                false
-            }
-        };
         Ok((Some(symbol).filter(|symbol| *symbol != Symbol::EMPTY), is_new))
+    }
+}
+
+impl Objects {
+    /// Notes that one of the symbols that are always there was spelled out; whether it was for the first time.
+    #[cold]
+    fn spell_known(&mut self, symbol: Symbol) -> bool {
+        let Some(bit) = 1_u64.checked_shl(symbol.0).filter(|_| symbol.is_known()) else { return false };
+        let is_first = self.spelled & bit == 0;
+        self.spelled |= bit;
+        is_first
     }
 }
 

@@ -317,7 +317,7 @@ impl Rebuild<'_> {
         let mut pending = Vec::from([(Slot::ROOT, 0, b"/".to_vec())]);
         while let Some((slot, at, path)) = pending.pop() {
             let offset = offsets.get(slot.index()).copied().unwrap_or(0);
-            let node = tree.nodes.get_mut(slot.index()).and_then(Option::take).ok_or(Errno::Io)?;
+            let node = tree.nodes.take(slot).ok_or(Errno::Io)?;
             let attributes = attributes(&node, &mut tree.symbols)?.into_iter();
             let attributes = attributes.filter(|(key, _)| *key != Symbol::NLINK);
             let attributes =
@@ -345,7 +345,7 @@ impl Rebuild<'_> {
                             });
                             self.losses.lose(offset, Some(&path), Lost::Renamed(name.clone()));
                         }
-                        let is_dir = matches!(tree.at(child)?.body, Body::Dir(_));
+                        let is_dir = tree.file_type(child)?.is_dir();
                         let body = if is_dir { NewBody::Dir(Vec::new()) } else { NewBody::Socket };
                         let at = new.add(NewTreeNode { names: 1, attributes: Vec::new(), body })?;
                         known.insert(child, at);

@@ -5,7 +5,9 @@ use alloc::vec::Vec;
 
 use super::objects::{Objects, Stop};
 use crate::error::Result;
-use crate::format::tfs::{Damage, Item, Link, LogReader, SECTOR, TfsCorrupt, Version, Volume};
+use crate::format::tfs::{
+    Damage, Dictionary, Item, Link, LogReader, Record, SECTOR, TfsCorrupt, Token, ValueReader, Version, Volume,
+};
 use crate::source::Source;
 
 /// An extension of the log.
@@ -93,6 +95,7 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
     let mut link = first;
     // The frame that led to the extension, and where that would leave the log.
     let mut lost_from = 0;
+    replayed.objects.again = Some(LogAgain { first, source: Arc::clone(source), lenient });
     loop {
         let bytes = source.bytes_at(log.range(link))?;
         let (header, mut frames) = match log.begin(link, &bytes) {
@@ -110,6 +113,10 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
             lost_from = log.lost_from(frame);
             if lost_from == stop_at {
                 return Ok(Ok((replayed, Ended::Stopped)));
+            }
+            if log.next_change(&mut frames, |change| replayed.objects.apply_change(change))? {
+                replayed.records = replayed.records.saturating_add(1);
+                continue;
             }
             let item = match log.next_item(&mut frames) {
                 Ok(item) => item,
@@ -144,5 +151,51 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
                 }
             }
         };
+    }
+}
+
+/// A log that was read and can be read once more.
+#[derive(Debug)]
+pub(super) struct LogAgain {
+    first: Link,
+    source: Arc<dyn Source>,
+    lenient: bool,
+}
+
+impl LogAgain {
+    /// Where the first `count` entries of the dictionary stand, as far as they are tuples or vectors.
+    pub(super) fn offsets(&self, count: u32) -> Vec<u64> {
+        let mut offsets = Vec::new();
+        offsets.resize(usize::try_from(count).unwrap_or(0), 0);
+        let mut log = LogReader::new(self.source.len() / SECTOR, self.lenient);
+        let mut dictionary = Dictionary::default();
+        let mut next = Some(self.first);
+        while let Some(link) = next.take() {
+            let Ok(bytes) = self.source.bytes_at(log.range(link)) else { break };
+            let Ok((_, mut frames)) = log.begin(link, &bytes) else { break };
+            while dictionary.count() < count {
+                match log.next_item(&mut frames) {
+                    Ok(Item::Record(record)) => note_offsets(record, &mut dictionary, &mut offsets),
+                    Ok(Item::Segment) => {}
+                    Ok(Item::Link(link)) => {
+                        next = Some(link);
+                        break;
+                    }
+                    Ok(Item::End(_)) | Err(_) => break,
+                }
+            }
+        }
+        offsets
+    }
+}
+
+fn note_offsets(record: Record<'_>, dictionary: &mut Dictionary, offsets: &mut [u64]) {
+    let mut values = ValueReader::new(record, dictionary);
+    while let Ok(Some(token)) = values.next_token() {
+        if let Token::Tuple { index, is_new: true, .. } | Token::Vector { index, is_new: true, .. } = token
+            && let Some(place) = index.checked_sub(1).and_then(|at| offsets.get_mut(usize::try_from(at).ok()?))
+        {
+            *place = values.token_offset();
+        }
     }
 }

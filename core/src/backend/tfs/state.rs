@@ -96,7 +96,7 @@ impl State {
         for extension in &log.extensions {
             claim(extension.sector, extension.count)?;
         }
-        for node in built.tree.nodes.iter().flatten() {
+        for node in built.tree.nodes.iter() {
             if let Body::File(file) = &node.body {
                 for extent in &file.extents.0 {
                     claim(extent.sector, extent.allocated.max(extent.count).into())?;
@@ -224,10 +224,9 @@ impl State {
 
     /// Bytes of a file that the state on disk shows.
     pub(super) fn durable_size(&self, slot: Slot) -> u64 {
-        match (self.dirty.get(&slot), self.tree.at(slot).map(|node| &node.body)) {
-            (Some(before), _) => before.size,
-            (None, Ok(Body::File(file))) => file.size,
-            _ => 0,
+        match self.dirty.get(&slot) {
+            Some(before) => before.size,
+            None => self.tree.file_at(slot).map_or(0, |file| file.size),
         }
     }
 
@@ -266,14 +265,14 @@ impl State {
     pub(super) fn add(&mut self, node: Node, now: Timestamp) -> Result<Slot> {
         let live = Live { refs: AtomicU64::new(1), ctime: Some(now) };
         if let Some(slot) = self.free_slots.pop() {
-            if let (Some(place), Some(lived)) = (self.tree.nodes.get_mut(slot.index()), self.live.get_mut(slot.index()))
-            {
-                (*place, *lived) = (Some(node), live);
+            if let Some(lived) = self.live.get_mut(slot.index()) {
+                *lived = live;
+                self.tree.nodes.put(slot, node);
             }
             return Ok(slot);
         }
         let slot = Slot(u32::try_from(self.tree.nodes.len()).map_err(|_| Errno::NoSpace)?);
-        self.tree.nodes.push(Some(node));
+        self.tree.nodes.push(node);
         self.tree.generations.push(0);
         self.live.push(live);
         Ok(slot)
@@ -302,7 +301,7 @@ impl State {
         if in_use || slot == Slot::ROOT || self.tree.at(slot).is_ok_and(|node| node.names > 0) {
             return;
         }
-        let Some(node) = self.tree.nodes.get_mut(slot.index()).and_then(Option::take) else { return };
+        let Some(node) = self.tree.nodes.take(slot) else { return };
         if let Body::File(mut file) = node.body {
             let mut freed = Vec::new();
             file.extents.carve(0, u64::MAX, &mut freed);
@@ -360,7 +359,7 @@ impl State {
     fn log_node(&mut self, slot: Slot, before: &Before) -> Result<()> {
         let Self { tree, log, .. } = self;
         let Tree { symbols, nodes, .. } = tree;
-        let node = nodes.get_mut(slot.index()).and_then(Option::as_mut).ok_or(Errno::Stale)?;
+        let node = nodes.get_mut(slot).ok_or(Errno::Stale)?;
         if node.names == 0 {
             return Ok(());
         }

@@ -40,6 +40,13 @@ known! {
     EMPTY b"" 13,
 }
 
+impl Symbol {
+    /// Whether it is one of those above, which are there before the log says so.
+    pub(super) fn is_known(self) -> bool {
+        usize::try_from(self.0).is_ok_and(|at| at < KNOWN.len())
+    }
+}
+
 /// All symbols. 4 bytes, the name, and about 6 bytes for its place in the hash table each.
 #[derive(Debug)]
 pub(super) struct Symbols {
@@ -79,10 +86,18 @@ impl Symbols {
     /// # Errors
     /// `ENOMEM` when there are 4 GiB of names.
     pub(super) fn intern(&mut self, wanted: &[u8]) -> Result<Symbol> {
+        self.intern_or_find(wanted).map(|(symbol, _)| symbol)
+    }
+
+    /// The number of `wanted`, and whether it is new.
+    ///
+    /// # Errors
+    /// As [`intern`](Self::intern).
+    pub(super) fn intern_or_find(&mut self, wanted: &[u8]) -> Result<(Symbol, bool)> {
         let Self { names, ends, table, hasher } = self;
         let is = |&at: &u32| name(names, ends, at) == wanted;
         let vacant = match table.entry(hash(hasher, wanted), is, |&at| hash(hasher, name(names, ends, at))) {
-            Entry::Occupied(found) => return Ok(Symbol(*found.get())),
+            Entry::Occupied(found) => return Ok((Symbol(*found.get()), false)),
             Entry::Vacant(vacant) => vacant,
         };
         let full = || Error::new(Errno::NoMemory, "more than 4 GiB of names");
@@ -91,13 +106,14 @@ impl Symbols {
         vacant.insert(number);
         names.extend_from_slice(wanted);
         ends.push(end);
-        Ok(Symbol(number))
+        Ok((Symbol(number), true))
     }
 
     /// Makes room for so many more.
     pub(super) fn reserve(&mut self, more: usize) {
         let Self { names, ends, table, hasher } = self;
         table.reserve(more, |&at| hash(hasher, name(names, ends, at)));
+        ends.reserve(more);
     }
 
     pub(super) fn shrink(&mut self) {

@@ -11,6 +11,7 @@ use hashbrown::{HashMap, HashTable};
 
 use super::attribute::Attribute;
 use super::extents::{Extents, Run};
+use super::nodes::{Nodes, Seen};
 use super::symbols::{Symbol, Symbols};
 use super::time::Time;
 use crate::attr::{Attr, Defaults, Device, FileType, Recorded};
@@ -212,7 +213,7 @@ impl Entries {
 
     /// Entries with a name each.
     pub(super) fn of_unique(named: impl Iterator<Item = (Symbol, Slot)>) -> Self {
-        let mut entries = Self::default();
+        let mut entries = Self { list: Vec::with_capacity(named.size_hint().0), ..Self::default() };
         for (name, node) in named {
             let node = core::num::NonZeroU32::new(node.0.saturating_add(1));
             entries.last_serial = entries.last_serial.saturating_add(1);
@@ -278,8 +279,7 @@ impl Entries {
 #[derive(Debug)]
 pub(super) struct Tree {
     pub(super) symbols: Symbols,
-    /// Slots of nodes that were freed are empty.
-    pub(super) nodes: Vec<Option<Node>>,
+    pub(super) nodes: Nodes,
     /// How often each slot was used before; only trees that change have these.
     pub(super) generations: Vec<u32>,
     /// Files whose content cannot be read, and why.
@@ -302,15 +302,26 @@ impl Tree {
         if self.id(slot) == id { Ok(slot) } else { Err(Errno::Stale.into()) }
     }
 
-    pub(super) fn at(&self, slot: Slot) -> Result<&Node> {
-        self.nodes.get(slot.index()).and_then(Option::as_ref).ok_or_else(|| Errno::Stale.into())
+    pub(super) fn at(&self, slot: Slot) -> Result<Seen<'_, Node>> {
+        self.nodes.get(slot).ok_or_else(|| Errno::Stale.into())
     }
 
     pub(super) fn at_mut(&mut self, slot: Slot) -> Result<&mut Node> {
-        self.nodes.get_mut(slot.index()).and_then(Option::as_mut).ok_or_else(|| Errno::Stale.into())
+        self.nodes.get_mut(slot).ok_or_else(|| Errno::Stale.into())
     }
 
-    pub(super) fn node(&self, id: NodeId) -> Result<&Node> {
+    pub(super) fn file_type(&self, slot: Slot) -> Result<FileType> {
+        self.nodes.file_type(slot).ok_or_else(|| Errno::Stale.into())
+    }
+
+    /// A node that is no plain file: what plain files do not have, none of them has.
+    fn other(&self, id: NodeId) -> Result<Option<&Node>> {
+        let slot = self.slot(id)?;
+        self.file_type(slot)?;
+        Ok(self.nodes.get_other(slot))
+    }
+
+    pub(super) fn node(&self, id: NodeId) -> Result<Seen<'_, Node>> {
         self.at(self.slot(id)?)
     }
 
@@ -319,29 +330,36 @@ impl Tree {
     }
 
     pub(super) fn dir_at(&self, slot: Slot) -> Result<&Dir> {
-        match &self.at(slot)?.body {
-            Body::Dir(dir) => Ok(dir),
+        self.file_type(slot)?;
+        match self.nodes.get_other(slot).map(|node| &node.body) {
+            Some(Body::Dir(dir)) => Ok(dir),
             _ => Err(Errno::NotDir.into()),
         }
     }
 
     /// The content of a file.
-    pub(super) fn file(&self, id: NodeId) -> Result<&File> {
+    pub(super) fn file(&self, id: NodeId) -> Result<Seen<'_, File>> {
         let slot = self.slot(id)?;
-        match &self.at(slot)?.body {
-            Body::File(file) => match self.damaged.get(&slot) {
-                None => Ok(file),
-                Some(damage) => Err(damage.in_image(self.start).into()),
-            },
-            Body::Dir(_) => Err(Errno::IsDir.into()),
-            _ => Err(Errno::Invalid.into()),
+        let file = self.file_at(slot)?;
+        match self.damaged.get(&slot) {
+            None => Ok(file),
+            Some(damage) => Err(damage.in_image(self.start).into()),
+        }
+    }
+
+    /// So too, be it damaged.
+    pub(super) fn file_at(&self, slot: Slot) -> Result<Seen<'_, File>> {
+        match self.nodes.file(slot) {
+            Some(file) => Ok(file),
+            None if self.file_type(slot)?.is_dir() => Err(Errno::IsDir.into()),
+            None => Err(Errno::Invalid.into()),
         }
     }
 
     pub(super) fn lookup(&self, dir: NodeId, name: Name<'_>) -> Result<Entry> {
         let entries = &self.dir(dir)?.entries;
         let slot = self.symbols.get(name.as_bytes()).and_then(|name| entries.get(name)).ok_or(Errno::NotFound)?;
-        Ok(Entry { node: self.id(slot), file_type: self.at(slot)?.body.file_type() })
+        Ok(Entry { node: self.id(slot), file_type: self.file_type(slot)? })
     }
 
     pub(super) fn read_dir(&self, dir: NodeId, from: Cookie, batch: &mut DirBatch) -> Result<()> {
@@ -350,7 +368,7 @@ impl Tree {
                 // OK: only proven names get in.
                 name: Name::proven(self.symbols.name(named.name)),
                 ino: self.id(slot).get(),
-                file_type: self.at(slot)?.body.file_type(),
+                file_type: self.file_type(slot)?,
                 cookie: Cookie::new(named.serial),
             };
             if !batch.push(entry) {
@@ -398,8 +416,8 @@ impl Tree {
     }
 
     pub(super) fn read_link(&self, id: NodeId) -> Result<Bytes> {
-        match &self.node(id)?.body {
-            Body::Symlink(target) => Ok(Bytes::copy_from_slice(target)),
+        match self.other(id)?.map(|node| &node.body) {
+            Some(Body::Symlink(target)) => Ok(Bytes::copy_from_slice(target)),
             _ => Err(Errno::Invalid.into()),
         }
     }
@@ -479,7 +497,7 @@ impl Tree {
 
     /// The extended attributes of a node: everything called `namespace.name` that is a string.
     fn xattrs(&self, id: NodeId) -> Result<impl Iterator<Item = (&Bytes, &Bytes)>> {
-        let meta = self.node(id)?.meta.as_deref();
+        let meta = self.other(id)?.and_then(|node| node.meta.as_deref());
         let attributes = meta.map(|meta| &*meta.attributes).unwrap_or_default();
         Ok(attributes.iter().filter_map(|(name, value)| match value {
             Attribute::String(value) if name.contains(&b'.') => Some((name, value)),

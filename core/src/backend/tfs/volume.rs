@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::TfsOptions;
 use super::attribute::Attribute;
-use super::build::{Built, build};
+use super::build::build;
 use super::compact::{Compaction, LogSize};
 use super::disk::find_part;
 use super::log::{Device, Log, first_sector};
@@ -19,7 +19,7 @@ use super::meta;
 use super::replay::{LogExtension, Replayed, replay};
 use super::state::State;
 use super::time::Time;
-use super::tree::{Body, Slot};
+use super::tree::Slot;
 use crate::attr::{Attr, SetAttr, SetTime};
 use crate::checked::{to_u64, to_usize};
 use crate::clock::{Clock, Timestamp};
@@ -101,6 +101,7 @@ impl TfsVolume {
         let Replayed { objects, volume, extensions, end, .. } = replayed;
         let (count, total, obsolete) = (objects.dictionary.count(), objects.total, objects.obsolete);
         let repeated = objects.repeated_symbols > 0;
+        let symbol_numbers = objects.symbol_numbers();
         let built = build(objects, options.defaults, found.start, false).map_err(in_image)?;
         if let Some(fault) = built.faults.first() {
             return Err(in_image(fault.damage).into());
@@ -114,8 +115,7 @@ impl TfsVolume {
                 "attributes are too large to be kept, or contain themselves; such an image is only read",
             );
         }
-        let Built { symbol_numbers, .. } = &built;
-        let mut log = Log::new(volume, extensions, end, count, symbol_numbers.clone());
+        let mut log = Log::new(volume, extensions, end, count, symbol_numbers);
         log.set_counts(total, obsolete);
         let device = Device { storage, start: found.start };
         let sectors = found.source.len() / SECTOR;
@@ -316,7 +316,7 @@ impl WritableFileSystem for TfsVolume {
     fn set_attr(&self, id: NodeId, changes: &SetAttr) -> Result<Attr> {
         self.change(|state, now| {
             let slot = state.tree.slot(id)?;
-            let is_dir = matches!(state.tree.at(slot)?.body, Body::Dir(_));
+            let is_dir = state.tree.file_type(slot)?.is_dir();
             if changes.opaque == Some(true) && !is_dir {
                 return Err(Errno::NotSupported.into());
             }
@@ -386,7 +386,8 @@ impl WritableFileSystem for TfsVolume {
                 _ => {}
             }
             let slot = state.tree.slot(node)?;
-            let attributes = state.tree.at(slot)?.meta.as_deref().map(|meta| &*meta.attributes).unwrap_or_default();
+            let node = state.tree.at(slot)?;
+            let attributes = node.meta.as_deref().map(|meta| &*meta.attributes).unwrap_or_default();
             let total = attributes.iter().fold(0_usize, |sum, (name, value)| match value {
                 Attribute::String(value) => sum.saturating_add(name.len()).saturating_add(value.len()),
                 _ => sum,
@@ -446,7 +447,7 @@ impl State {
     fn set_meta(&mut self, slot: Slot, changes: &SetAttr) -> Result<()> {
         let defaults = self.tree.defaults;
         let Self { tree, log, .. } = self;
-        let node = tree.nodes.get_mut(slot.index()).and_then(Option::as_mut).ok_or(Errno::Stale)?;
+        let node = tree.nodes.get_mut(slot).ok_or(Errno::Stale)?;
         let mut records: Vec<(&[u8], Option<alloc::string::String>)> = Vec::new();
         if let Some(mode) = changes.mode {
             let mode = mode & 0o7777;

@@ -106,15 +106,26 @@ impl<'a> FrameReader<'a> {
     /// where these begin. Otherwise nothing happens.
     #[inline]
     pub(super) fn short_record(&mut self) -> Option<(u64, &'a [u8], u64)> {
-        let [types::RECORD, total @ 0..=0x7f, here, rest @ ..] = self.bytes.get(self.pos..)? else { return None };
-        let piece = match rest.split_at_checked(usize::from(*here)) {
-            Some((piece, [_, ..])) if total == here => piece,
-            _ => return None,
-        };
+        let piece = self.peek_short()?;
         let offset = self.offset();
-        let piece_offset = offset.saturating_add(3);
+        self.skip_short(piece);
+        Some((offset, piece, offset.saturating_add(3)))
+    }
+
+    /// The bytes of the next frame, if it is such a record.
+    #[inline(always)]
+    pub(super) fn peek_short(&self) -> Option<&'a [u8]> {
+        let [types::RECORD, total @ 0..=0x7f, here, rest @ ..] = self.bytes.get(self.pos..)? else { return None };
+        match rest.split_at_checked(usize::from(*here)) {
+            Some((piece, [_, ..])) if total == here => Some(piece),
+            _ => None,
+        }
+    }
+
+    /// Goes on behind the record that was looked at.
+    #[inline(always)]
+    pub(super) fn skip_short(&mut self, piece: &[u8]) {
         self.pos = self.pos.saturating_add(piece.len()).saturating_add(3);
-        Some((offset, piece, piece_offset))
     }
 
     /// The next frame. After an end or a link there is none; the caller stops there.

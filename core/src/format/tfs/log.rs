@@ -7,7 +7,7 @@ use core::ops::Range;
 use super::corrupt::{Damage, TfsCorrupt};
 use super::frame::{FrameKind, FrameReader, Link};
 use super::layout::{ExtensionHeader, SECTOR, Version};
-use super::value::Level;
+use super::value::{Change, Level};
 use crate::checked::to_u64;
 use crate::limits::TFS_DICTIONARY_MAX;
 
@@ -46,6 +46,11 @@ impl Dictionary {
     pub fn count(&self) -> u32 {
         // OK: `define` keeps it below the limit.
         u32::try_from(self.kinds.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Makes room for so many more.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.kinds.reserve(more);
     }
 
     #[inline]
@@ -217,6 +222,28 @@ impl LogReader {
             return Ok(Item::Record(Record { offset, bytes, version: self.version, pieces }));
         }
         self.next_long_item(frames)
+    }
+
+    /// Reads what comes next if it is a [`Change`] that `apply` takes; of anything else nothing is read.
+    ///
+    /// # Errors
+    /// Those of `apply`.
+    #[inline(always)]
+    pub fn next_change<E>(
+        &self,
+        frames: &mut FrameReader<'_>,
+        apply: impl FnOnce(&Change) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        if self.partial.is_some() || self.version != Version::V5 {
+            return Ok(false);
+        }
+        let Some(piece) = frames.peek_short() else { return Ok(false) };
+        let Some(change) = Change::of(piece) else { return Ok(false) };
+        let is_done = apply(&change)?;
+        if is_done {
+            frames.skip_short(piece);
+        }
+        Ok(is_done)
     }
 
     fn next_long_item<'s, 'a: 's>(&'s mut self, frames: &mut FrameReader<'a>) -> Result<Item<'s>, Damage> {

@@ -178,8 +178,6 @@ pub struct NewEmpty<'a> {
     pub name: &'a [u8],
     /// Number of the tuple.
     pub tuple: u32,
-    /// Where the tuple stands, in bytes from the start of the file system.
-    pub offset: u64,
 }
 
 /// A tuple or vector that has begun.
@@ -295,8 +293,7 @@ impl<'r, 'd> ValueReader<'r, 'd> {
         self.dictionary.levels.last_mut()?.left = left;
         self.token_left = self.rest.len();
         self.rest = rest;
-        let tuple_pos = self.record.bytes.len().saturating_sub(rest.len()).saturating_sub(1);
-        Some(NewEmpty { key, name, tuple, offset: self.record.offset_of(tuple_pos) })
+        Some(NewEmpty { key, name, tuple })
     }
 
     fn at_end(&mut self) -> Result<Option<Token<'r>>, Damaged> {
@@ -462,8 +459,6 @@ pub struct Change {
     pub key: u64,
     /// What it is set to.
     pub value: NewValue,
-    /// Where in the record that stands.
-    pub value_pos: usize,
 }
 
 /// What a [`Change`] sets.
@@ -471,48 +466,45 @@ pub struct Change {
 pub enum NewValue {
     /// A number from 0 on.
     Number(u64),
-    /// A new tuple of up to three symbols and numbers.
-    Tuple {
-        /// How many.
-        count: usize,
-        /// Symbols and numbers.
-        entries: [(u64, u64); 3],
-    },
+    /// A new tuple without entries.
+    Empty,
+    /// A new tuple of three symbols and numbers.
+    Three([(u64, u64); 3]),
 }
 
 impl Change {
-    /// The change that a record is, if it is one; all others are for [`ValueReader`]. Most records of most logs are:
-    /// they tell where the content of files is.
-    #[inline]
+    /// The change that a record of version 5 is, if it is one; all others are for [`ValueReader`]. Most records of most
+    /// logs are: they tell where the content of files is.
+    #[inline(always)]
     #[must_use]
-    pub fn of(record: &Record<'_>) -> Option<Self> {
-        let [0x11, rest @ ..] = record.bytes else { return None };
-        if record.version != Version::V5 {
-            return None;
-        }
+    pub fn of(record: &[u8]) -> Option<Self> {
+        let [0x11, rest @ ..] = record else { return None };
         let (tuple, rest) = quick_groups(0, rest)?;
         let (key, rest) = quick_symbol(rest)?;
-        let value_pos = record.bytes.len().checked_sub(rest.len())?;
         let (value, rest) = match rest {
             [0xb0, rest @ ..] => {
                 let (number, rest) = quick_groups(0, rest)?;
                 (NewValue::Number(number), rest)
             }
-            [head @ 0x90..=0x93, rest @ ..] => {
-                let count = usize::from(head & 3);
-                let (mut entries, mut rest) = ([(0, 0); 3], rest);
-                for entry in entries.iter_mut().take(count) {
-                    let (key, behind) = quick_symbol(rest)?;
-                    let [0xb0, behind @ ..] = behind else { return None };
-                    let (number, behind) = quick_groups(0, behind)?;
-                    (*entry, rest) = ((key, number), behind);
-                }
-                (NewValue::Tuple { count, entries }, rest)
+            [0x90, rest @ ..] => (NewValue::Empty, rest),
+            [0x93, rest @ ..] => {
+                let (a, rest) = quick_entry(rest)?;
+                let (b, rest) = quick_entry(rest)?;
+                let (c, rest) = quick_entry(rest)?;
+                (NewValue::Three([a, b, c]), rest)
             }
             _ => return None,
         };
-        rest.is_empty().then_some(Self { tuple, key, value, value_pos })
+        rest.is_empty().then_some(Self { tuple, key, value })
     }
+}
+
+/// A symbol of the dictionary, and a number from 0 on.
+#[inline(always)]
+fn quick_entry(bytes: &[u8]) -> Option<((u64, u64), &[u8])> {
+    let (key, [0xb0, rest @ ..]) = quick_symbol(bytes)? else { return None };
+    let (number, rest) = quick_groups(0, rest)?;
+    Some(((key, number), rest))
 }
 
 /// Groups of 7 bits behind those in `value`; `None` for more than there usually are.

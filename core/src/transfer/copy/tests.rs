@@ -47,7 +47,7 @@ fn many_copy_the_same_as_one() {
     let alone = copy_into(&from, &target(), &OPTIONS, &Progress::new()).unwrap();
     for workers in [1, 3] {
         let to = target();
-        let report = copy_into_by_many(&from, &to, &OPTIONS, &Progress::new(), workers).unwrap();
+        let report = copy_into_by_many(&from, &to, &OPTIONS, &Progress::new(), workers, None).unwrap();
         assert_eq!((report.entries, report.content_len), (alone.entries, alone.content_len));
         assert_eq!((report.lost_count, alone.lost_count), (0, 0));
         let mut found = Vec::new();
@@ -77,9 +77,91 @@ fn an_error_of_one_of_many_ends_all() {
             }
             let name = format!("file-{number}");
             create(dir, &name, &NewNode { kind: NewKind::File, ..new });
-            let error = copy_into_by_many(&from, &to, &OPTIONS, &Progress::new(), workers).unwrap_err();
+            let error = copy_into_by_many(&from, &to, &OPTIONS, &Progress::new(), workers, None).unwrap_err();
             assert_eq!(error.errno(), Errno::Exists);
             assert!(error.to_string().contains(&name), "{error}");
         }
+    }
+}
+
+/// Files of all the kinds that are made quickly, and of those that are not, mixed.
+fn odd_files() -> Arc<NodeRef> {
+    let fs = MemFs::new();
+    let (uid, gid) = crate::transfer::own_ids();
+    let dirs = [make(&fs, fs.root(), "a", NewKind::Dir, 0o755), make(&fs, fs.root(), "b", NewKind::Dir, 0o2770)];
+    for number in 0..400_usize {
+        let mode = [0o644, 0o640, 0o600, 0o664, 0o4755, 0o666, 0o444, 0o1777][number / 2 % 8];
+        let name = format!("file-{number}");
+        let new = NewNode { kind: NewKind::File, mode, uid, gid };
+        let (dir, other) = (dirs[number % 2], dirs[(number + 1) % 2]);
+        let node = fs.create(dir, Name::new(name.as_bytes()).unwrap(), &new).unwrap().node;
+        let len = [0, 1, 1000, 4096, 70_000][number % 5];
+        // A hole in front, behind, or none.
+        let start = if number % 11 == 3 { 1 << 20 } else { 0 };
+        fs.write_at(node, WriteAt::Offset(start), &vec![b'x'; len]).unwrap();
+        let size = (number % 13 == 5).then_some(1 << 20);
+        let mtime = (number % 3 > 0).then(|| SetTime::At(crate::clock::Timestamp { secs: number as i64, nanos: 7 }));
+        fs.set_attr(node, &SetAttr { size, mtime, ..SetAttr::default() }).unwrap();
+        if number % 17 == 0 {
+            fs.set_xattr(node, b"user.number", name.as_bytes(), XattrMode::Set).unwrap();
+        }
+        if number % 19 == 0 {
+            fs.link(node, other, Name::new(format!("link-{number}").as_bytes()).unwrap()).unwrap();
+        }
+    }
+    Arc::new(NodeRef::root(Arc::new(fs)))
+}
+
+#[test]
+fn what_is_made_quickly_comes_out_like_all_else() {
+    let from = odd_files();
+    let (uid, gid) = crate::transfer::own_ids();
+    let options = CopyOptions { owners: Owners::KeptIfPermitted(uid, gid), ..OPTIONS };
+    let (plain, quick) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let open = |dir: &tempfile::TempDir| Arc::new(HostFs::open(dir.path()).unwrap());
+    let root = |host: &Arc<HostFs>| Arc::new(NodeRef::root(Arc::clone(host) as Arc<dyn FileSystem>));
+    let expected = copy_into(&from, &root(&open(&plain)), &options, &Progress::new()).unwrap();
+    let host = open(&quick);
+    let found = copy_into_by_many(&from, &root(&host), &options, &Progress::new(), 3, Some(&host)).unwrap();
+    let counts = |report: &CopyReport| (report.entries, report.content_len, report.lost_count);
+    assert_eq!(counts(&found), counts(&expected));
+    let (one, other) = (open(&plain), open(&quick));
+    let mut differences = Vec::new();
+    diff_with(&(Arc::clone(&one) as _), &(Arc::clone(&other) as _), DiffOptions::IMAGES, |difference| {
+        differences.push(format!("{difference:?}"));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(differences, Vec::<String>::new());
+    let mut compared = 0;
+    for dir in ["a", "b"] {
+        for entry in std::fs::read_dir(plain.path().join(dir)).unwrap() {
+            let (one, name) = (entry.as_ref().unwrap().metadata().unwrap(), entry.as_ref().unwrap().file_name());
+            let other = quick.path().join(dir).join(name).metadata().unwrap();
+            let shown = |it: &std::fs::Metadata| {
+                use std::os::unix::fs::MetadataExt;
+                (it.mode(), it.uid(), it.gid(), it.nlink(), it.len(), it.blocks(), it.mtime(), it.mtime_nsec())
+            };
+            assert_eq!(shown(&other), shown(&one), "{entry:?}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 400 + 400_usize.div_ceil(19));
+}
+
+#[test]
+fn what_is_in_the_way_of_a_quick_file_is_named_and_stays() {
+    let from = odd_files();
+    for target in ["file-0", "file-12"] {
+        let (temp, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let host = Arc::new(HostFs::open(temp.path()).unwrap());
+        let victim = outside.path().join("victim");
+        std::fs::create_dir(temp.path().join("a")).unwrap();
+        std::os::unix::fs::symlink(&victim, temp.path().join("a").join(target)).unwrap();
+        let to = Arc::new(NodeRef::root(Arc::clone(&host) as Arc<dyn FileSystem>));
+        let error = copy_into_by_many(&from, &to, &OPTIONS, &Progress::new(), 2, Some(&host)).unwrap_err();
+        assert_eq!(error.errno(), Errno::Exists);
+        assert!(error.to_string().contains(target), "{error}");
+        assert!(!victim.exists(), "a link was followed");
     }
 }

@@ -6,17 +6,25 @@ use crate::backend::tfs::symbols::Symbol;
 /// In the place of an entry that is none.
 pub(super) const NONE: u32 = u32::MAX;
 
-/// Number of a tuple or vector in its arena.
+/// Which entry of the log's dictionary a tuple or vector is, counted from 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::backend::tfs) struct TupleId(pub(in crate::backend::tfs) u32);
 
-/// A tuple, or a vector, whose keys are positions.
+impl TupleId {
+    /// Of the one with a number of the dictionary, which counts from 1.
+    pub(super) const fn of(index: u32) -> Self {
+        Self(index.saturating_sub(1))
+    }
+
+    /// The number in the dictionary.
+    pub(in crate::backend::tfs) const fn index(self) -> u32 {
+        self.0.saturating_add(1)
+    }
+}
+
+/// A tuple, or a vector, whose keys are positions; or, in the arena that has them all by number, a symbol.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::backend::tfs) struct Tuple {
-    /// Its number in the log's dictionary.
-    pub(in crate::backend::tfs) index: u32,
-    /// Where its head stands, in bytes of the file system.
-    pub(in crate::backend::tfs) offset: u64,
     pub(super) form: Form,
     /// What the form says.
     pub(super) pair: [u32; 2],
@@ -28,6 +36,8 @@ pub(in crate::backend::tfs) struct Tuple {
 /// How the entries of a tuple are kept. Most tuples of most logs are those of files, which need no entries in the arena.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Form {
+    /// No tuple at all: the symbol with this number.
+    Symbol,
     /// In the arena, chained: the first and the last.
     Chain,
     /// So too, and they are found by hash.
@@ -41,6 +51,23 @@ pub(super) enum Form {
 }
 
 impl Tuple {
+    #[inline]
+    pub(super) const fn new(is_vector: bool) -> Self {
+        Self { form: Form::Chain, pair: [NONE; 2], count: 0, is_vector }
+    }
+
+    /// Of an extent, all of which is used.
+    #[inline]
+    pub(super) const fn extent(sector: u32, len: u32) -> Self {
+        Self { form: Form::Extent, pair: [sector, len], count: 3, is_vector: false }
+    }
+
+    #[inline]
+    pub(super) const fn symbol(symbol: Symbol) -> Self {
+        Self { form: Form::Symbol, pair: [symbol.0, NONE], count: 0, is_vector: false }
+    }
+
+    #[inline]
     pub(super) const fn in_arena(&self) -> bool {
         matches!(self.form, Form::Chain | Form::Indexed)
     }
@@ -69,7 +96,7 @@ impl Tuple {
     }
 
     /// Sets an entry if it then still needs none in the arena, and says how many others that made useless.
-    #[inline]
+    #[inline(always)]
     pub(super) fn set(&mut self, key: u32, value: Value) -> Option<u64> {
         let small = |number: u64| u32::try_from(number).ok();
         let [a, b] = self.pair;

@@ -45,15 +45,18 @@ fn tokens(bytes: &[u8], at_once: bool) -> (Vec<String>, u32, usize) {
     let mut values = ValueReader::new(record, &mut dictionary);
     let (mut found, mut taken) = (Vec::new(), 0);
     loop {
-        while at_once && let Some(NewEmpty { key: index, name, tuple, offset }) = values.next_new_empty() {
+        while at_once && let Some(NewEmpty { key: index, name, tuple }) = values.next_new_empty() {
             found.push(format!("{} {:?}", values.token_offset(), Token::Key(Key::New { index, name })));
             let token = Token::Tuple { index: tuple, is_new: true, count: 0 };
-            found.push(format!("{offset} {token:?}"));
+            found.push(format!("{token:?}"));
             found.push(format!("{:?}", Token::End));
             taken += 1;
         }
         match values.next_token() {
-            Ok(Some(Token::End)) => found.push(format!("{:?}", Token::End)),
+            // Where these stand is not told of what is taken at once.
+            Ok(Some(token @ (Token::End | Token::Tuple { is_new: true, count: 0, .. }))) => {
+                found.push(format!("{token:?}"));
+            }
             Ok(Some(token)) => found.push(format!("{} {token:?}", values.token_offset())),
             Ok(None) => break,
             Err(damage) => {

@@ -105,3 +105,10 @@ pub const PACK_READ_LEN: usize = 256 << 10;
 
 /// Pieces of one sparse file, when a tree is packed: with more, its holes are written as zeros.
 pub const SPARSE_PIECES_MAX: usize = 100_000;
+
+/// Bytes of a file whose content is compared line by line.
+pub const DIFF_TEXT_MAX: u64 = 32 << 20;
+
+/// Lines from the first that differs to the last, on both sides, that are compared with each other; with more, all of
+/// them count as different. Texts made to be slow take time that grows with the square.
+pub const DIFF_LINES_MAX: usize = 100_000;

@@ -8,9 +8,8 @@ use alloc::vec::Vec;
 use core::fmt::Write as _;
 use std::io::Write;
 
-use sha2::{Digest, Sha256};
-
 use super::copy::at;
+use super::hash::sha256;
 use super::pack::from_io;
 use crate::attr::{Attr, FileType};
 use crate::clock::Timestamp;
@@ -110,7 +109,7 @@ fn words(node: &NodeRef, attr: &Attr, options: MtreeOptions) -> Result<Vec<(&'st
         FileType::File => {
             words.push(("size", attr.size.to_string()));
             if options.sha256 {
-                words.push(("sha256digest", sha256(node)?));
+                words.push(("sha256digest", sha256_word(node)?));
             }
         }
         FileType::Symlink => words.push(("link", word(&node.fs().read_link(node.node())?))),
@@ -129,13 +128,8 @@ const fn type_word(file_type: FileType) -> &'static str {
     }
 }
 
-fn sha256(node: &NodeRef) -> Result<String> {
-    let mut hash = Sha256::new();
-    node.fs().for_each_run(node.node(), |run| {
-        hash.update(&run);
-        Ok(())
-    })?;
-    Ok(hash.finalize().iter().fold(String::new(), |mut text, byte| {
+fn sha256_word(node: &NodeRef) -> Result<String> {
+    Ok(sha256(&**node.fs(), node.node())?.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     }))
@@ -342,7 +336,7 @@ fn different(words: &BTreeMap<String, Vec<u8>>, node: &NodeRef, attr: &Attr) -> 
     }
     let hash = words.get("sha256digest").or_else(|| words.get("sha256"));
     if let Some(expected) = hash.filter(|_| attr.file_type == FileType::File) {
-        let is = sha256(node)?;
+        let is = sha256_word(node)?;
         check("sha256", is.as_bytes().eq_ignore_ascii_case(expected), &is, expected);
     }
     Ok(found)

@@ -310,7 +310,7 @@ fn specifications_say_what_trees_are() {
     for seed in SEEDS {
         let fs = tree(seed);
         let top = Arc::new(NodeRef::root(Arc::clone(&fs)));
-        let text = write_mtree(&top, Vec::new(), MtreeOptions { sha256: true }).unwrap();
+        let text = write_mtree(&top, Vec::new(), MtreeOptions { sha256: true, xattrs: true }).unwrap();
         let specification = Mtree::parse(&text).unwrap();
         assert_eq!(specification.len(), listing(&fs).len());
         let deviations = |of: &Arc<NodeRef>| -> mountless::Result<_> {

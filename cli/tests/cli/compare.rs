@@ -370,6 +370,75 @@ fn specifications_are_printed_and_compared() {
     assert_eq!(String::from_utf8(listed.stdout).unwrap().lines().count(), printed.stdout.lines().count() - 1);
 }
 
+/// The words are those of go-mtree, and bsdtar reads the rest.
+#[test]
+fn specifications_have_extended_attributes() {
+    let sandbox = Sandbox::new();
+    let image = |name: &str, xattrs: &str| {
+        let record = format!("SCHILY.xattr.{xattrs}\n");
+        let len = (record.len() + 3..).find(|len| format!("{len} ").len() + record.len() == *len).unwrap();
+        let records = format!("{len} {record}");
+        let mut archive = Vec::new();
+        for (kind, name, content) in [(b'x', "pax", &*records), (b'0', "file", "text"), (b'0', "plain", "")] {
+            let mut head = [0_u8; 512];
+            head[..name.len()].copy_from_slice(name.as_bytes());
+            head[100..107].copy_from_slice(b"0000644");
+            head[108..115].copy_from_slice(b"0000000");
+            head[116..123].copy_from_slice(b"0000000");
+            head[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
+            head[136..147].copy_from_slice(b"00000000005");
+            head[156] = kind;
+            head[257..265].copy_from_slice(b"ustar\x0000");
+            head[148..156].fill(b' ');
+            let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
+            head[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            archive.extend_from_slice(&head);
+            archive.extend_from_slice(content.as_bytes());
+            archive.resize(archive.len().next_multiple_of(512), 0);
+        }
+        archive.resize(archive.len() + 1024, 0);
+        sandbox.file(name, archive)
+    };
+    let one = image("one.tar", "user.a b=value");
+    let other = image("other.tar", "user.c=value");
+    let printed = sandbox.run(["mtree", "--no-sha256", &one]);
+    assert_snapshot!(printed.stdout, @r"
+    #mtree
+    . type=dir
+    ./file type=file mode=0644 uid=0 gid=0 nlink=1 time=5.000000000 size=4 xattr.user.a\040b=dmFsdWU=
+    ./plain type=file mode=0644 uid=0 gid=0 nlink=1 time=5.000000000 size=0
+    ");
+    assert_snapshot!(sandbox.run(["mtree", "--no-sha256", "--json", &one]).stdout, @r#"
+    {"path":"/","type":"dir"}
+    {"path":"/file","type":"file","mode":"0644","uid":0,"gid":0,"nlink":1,"time":"5.000000000","size":4,"xattr.user.a\\040b":"dmFsdWU="}
+    {"path":"/plain","type":"file","mode":"0644","uid":0,"gid":0,"nlink":1,"time":"5.000000000","size":0}
+    "#);
+    assert!(!sandbox.run(["mtree", "--no-xattrs", &one]).stdout.contains("xattr"));
+    let specification = sandbox.file("one.mtree", &printed.stdout);
+    assert_snapshot!(sandbox.run(["check", "--against", &specification, &one]).shown(), @"
+    IN/one.tar: as specified, 3 paths
+
+    --- stderr, exit code 0
+    ");
+    assert_snapshot!(sandbox.run(["check", "--against", &specification, &other]).shown(), @r"
+    IN/other.tar:/file: xattr.user.c is dmFsdWU=, expected absent
+    IN/other.tar:/file: xattr.user.a\040b is absent, expected dmFsdWU=
+
+    --- stderr, exit code 1
+    ");
+    // cpio has none, and so has nothing to compare.
+    let archive = sandbox.input("one.cpio").to_str().unwrap().to_owned();
+    assert_eq!(sandbox.run(["convert", &one, &archive]).code, 0);
+    let compared = sandbox.run(["check", "--against", &specification, &archive]);
+    assert_eq!(compared.code, 0, "{}", compared.shown());
+    // What says nothing of them compares nothing.
+    let silent = sandbox.file("silent.mtree", &sandbox.run(["mtree", "--no-xattrs", &one]).stdout);
+    assert_eq!(sandbox.run(["check", "--against", &silent, &one]).code, 0);
+
+    let listed = Command::new("bsdtar").args(["-tf", &specification]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&listed.stdout), ".\n./file\n./plain\n");
+}
+
 #[test]
 fn sound_images_are_sound_and_damage_has_its_place() {
     let sandbox = Sandbox::new();

@@ -21,7 +21,9 @@ pub use self::extract::{ExtractOptions, extract, own_ids};
 pub use self::file::{PackTarget, pack_beside, pack_file, pack_stream, pack_to_vec};
 pub use self::hash::sha256;
 pub use self::layer::{write_layer, write_layer_file};
-pub use self::mtree::{Deviation, DeviationKind, Mtree, MtreeInvalid, MtreeOptions, write_mtree};
+pub use self::mtree::{
+    Deviation, DeviationKind, Mtree, MtreeInvalid, MtreeLine, MtreeOptions, for_each_mtree_line, write_mtree,
+};
 #[cfg(feature = "oci")]
 pub use self::oci::{OciBase, OciOptions, OciWriter};
 pub use self::pack::{Loss, Lost, PackFormat, PackOptions, PackReport, pack};

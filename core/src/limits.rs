@@ -116,3 +116,6 @@ pub const DIFF_TEXT_MAX: u64 = 32 << 20;
 /// Lines from the first that differs to the last, on both sides, that are compared with each other; with more, all of
 /// them count as different. Texts made to be slow take time that grows with the square.
 pub const DIFF_LINES_MAX: usize = 100_000;
+
+/// Bytes of holes in one file that are written as zeros without a word.
+pub const HOLES_TOLD_MIN: u64 = 64 << 20;

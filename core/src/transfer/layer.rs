@@ -8,13 +8,14 @@ use std::path::Path;
 use super::compress::Compressor;
 use super::diff::{DiffOptions, diff_with};
 use super::file::PackTarget;
-use super::pack::{Found, PackFormat, PackOptions, PackReport, from_io, pack_found};
+use super::pack::{Found, Loss, Lost, PackFormat, PackOptions, PackReport, from_io, pack_found};
 use super::progress::Progress;
 use crate::attr::{Attr, FileType, Recorded};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::format::compress::Compression;
 use crate::fs::{FileSystem, NodeRef};
+use crate::limits::HOLES_TOLD_MIN;
 use crate::path::TreePath;
 use crate::source::Replacement;
 
@@ -55,7 +56,23 @@ pub fn write_layer<W: Write>(
         Ok(())
     })?;
     let options = PackOptions { as_layer: true, ..options.clone() };
-    pack_found(found, out, PackFormat::Tar, &options, progress)
+    let holes = large_holes(&found);
+    let (out, mut report) = pack_found(found, out, PackFormat::Tar, &options, progress)?;
+    report.lose_all(holes);
+    Ok((out, report))
+}
+
+/// Files with so many holes that writing them as zeros is worth telling.
+///
+/// The image specification asks not to use sparse files in layers, as not all who unpack them know them, and no builder
+/// of container images writes any.
+pub(super) fn large_holes(found: &[Found]) -> Vec<Lost> {
+    let holes = |one: &Found| match one.attr.file_type {
+        FileType::File => one.attr.size.saturating_sub(one.attr.allocated),
+        _ => 0,
+    };
+    let large = found.iter().filter(|one| holes(one) >= HOLES_TOLD_MIN);
+    large.map(|one| Lost { path: one.path.to_vec().into(), what: Loss::Holes(holes(one)) }).collect()
 }
 
 /// The same into a file, which appears when it is complete and durable.

@@ -153,6 +153,14 @@ pub struct Attr {
     pub recorded: Recorded,
 }
 
+impl Attr {
+    /// Whether it has several names. A directory, whatever it counts as links, has one.
+    #[must_use]
+    pub const fn is_linked(&self) -> bool {
+        self.nlink > 1 && !self.file_type.is_dir()
+    }
+}
+
 /// Changes to attributes; `None` leaves one as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SetAttr {

@@ -107,6 +107,9 @@ pub const XATTRS_TOTAL_MAX: usize = 256 << 10;
 /// Bytes read at once when a tree is packed that is not in memory.
 pub const PACK_READ_LEN: usize = 256 << 10;
 
+/// Names and runs of content read at once, then.
+pub const PACK_READ_NAMES_MAX: usize = 256;
+
 /// Pieces of one sparse file, when a tree is packed: with more, its holes are written as zeros.
 pub const SPARSE_PIECES_MAX: usize = 100_000;
 

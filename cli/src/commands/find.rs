@@ -72,7 +72,7 @@ fn list(out: &mut Out, target: &Target, args: &Args) -> Result<()> {
             let record = Record::read(at.fs(), node, args.sha256).map_err(|error| failed(path, error))?;
             let mut object = Object::begin(out)?;
             record.write_json(&mut object, path)?;
-            if record.attr.nlink > 1 && !file_type.is_dir() {
+            if record.attr.is_linked() {
                 let first = first_paths.entry(record.attr.ino).or_insert_with(|| path.into());
                 object.bytes("hardlink", first)?;
             }

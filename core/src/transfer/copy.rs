@@ -340,7 +340,7 @@ impl<'a> Copying<'a> {
         let name = Name::proven(in_tree.name());
         let fs = Arc::clone(from.fs());
         let attr = fs.attr(from.node())?;
-        let is_linked = attr.nlink > 1 && !attr.file_type.is_dir();
+        let is_linked = attr.is_linked();
         if let Some(first) = self.linked.get(&attr.ino).filter(|_| is_linked) {
             let writable = to.fs().writable()?;
             match self.clear(to, name).and_then(|()| writable.link(first.node(), to.node(), name)) {

@@ -15,10 +15,8 @@ impl Packing<'_> {
         let mut writer = CpioWriter::new(out);
         let mut numbers: HashMap<u64, u32, RandomState> = HashMap::default();
         let mut next = 0_u32;
-        // Each is given back when it is written: what was opened for it is closed then.
         while let Some(ready) = self.feed.next()? {
-            let Ready { found, path, xattrs, .. } = &ready;
-            let attr = &found.attr;
+            let Ready { attr, path, xattrs, .. } = &ready;
             if attr.file_type == FileType::Whiteout {
                 self.report.lose(path, Loss::Node(attr.file_type));
                 continue;
@@ -40,8 +38,8 @@ impl Packing<'_> {
                 next = next.saturating_add(1);
                 next
             };
-            let ino = if found.is_linked() { *numbers.entry(attr.ino).or_insert_with(number) } else { number() };
-            let group = self.groups.get(&attr.ino).filter(|_| found.is_linked());
+            let ino = if attr.is_linked() { *numbers.entry(attr.ino).or_insert_with(number) } else { number() };
+            let group = self.groups.get(&attr.ino).filter(|_| attr.is_linked());
             let nlink = match attr.file_type {
                 FileType::Dir => 2,
                 // Names of a symbolic link are links of their own for Linux.

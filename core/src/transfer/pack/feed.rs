@@ -1,24 +1,25 @@
 //! What is to be packed, one after the other, with what must be read for it.
 //!
-//! From memory, runs are handed on without a copy. Otherwise they are read into one buffer, without asking each file
-//! again how long it is. A second thread that reads ahead takes more time than it saves, as soon as others want the
-//! processors, too.
+//! From memory, runs are handed on without a copy, when they are wanted. Everything else is read by a thread of its own,
+//! [`Ahead`] of the one that writes.
 
 use alloc::vec::{IntoIter, Vec};
 use core::iter::Enumerate;
+use std::thread::Scope;
 
 use bytes::Bytes;
 
 use super::super::copy::at;
 use super::PackFormat;
+use super::ahead::Ahead;
 use super::found::{Found, Groups};
-use crate::attr::FileType;
+use crate::attr::{Attr, FileType};
 use crate::checked::{min_len, to_u64};
 use crate::errno::Errno;
 use crate::error::Result;
 use crate::format::tar::Piece;
 use crate::fs::{Extent, NodeRef};
-use crate::limits::{PACK_READ_LEN, READ_SHARED_MAX, SPARSE_PIECES_MAX};
+use crate::limits::{READ_SHARED_MAX, SPARSE_PIECES_MAX};
 
 /// What the format wants to know.
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +35,9 @@ type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 /// A name to be packed, with what was read of it.
 pub(super) struct Ready {
     pub(super) index: usize,
-    pub(super) found: Found,
     /// As the formats have it: `.` for the root.
     pub(super) path: Vec<u8>,
+    pub(super) attr: Attr,
     pub(super) xattrs: Xattrs,
     /// Of a symbolic link.
     pub(super) target: Bytes,
@@ -51,54 +52,79 @@ impl Ready {
     pub(super) fn content_len(&self) -> u64 {
         match &self.pieces {
             Some(pieces) => pieces.iter().fold(0, |sum, piece| piece.len.saturating_add(sum)),
-            None => self.found.attr.size,
+            None => self.attr.size,
         }
+    }
+
+    /// What is stored of the content: offset and length.
+    pub(super) fn stored(&self) -> impl Iterator<Item = Piece> + '_ {
+        let whole = Piece { offset: 0, len: self.attr.size };
+        let (pieces, whole) = match &self.pieces {
+            Some(pieces) => (pieces.as_slice(), None),
+            None => (&[][..], Some(whole)),
+        };
+        pieces.iter().copied().chain(whole)
     }
 }
 
 /// What is to be packed.
-pub(super) struct Feed<'a> {
-    rest: Enumerate<IntoIter<Found>>,
-    reader: Reader<'a>,
-    is_in_memory: bool,
-    /// Where content is read to that is not in memory.
-    buffer: Vec<u8>,
+pub(super) enum Feed<'a> {
+    /// Read when it is wanted.
+    Here {
+        rest: Enumerate<IntoIter<Found>>,
+        reader: Reader<'a>,
+        /// What the last name leads to.
+        node: Option<NodeRef>,
+    },
+    /// Read before it is wanted.
+    Ahead(Ahead),
 }
 
 impl<'a> Feed<'a> {
-    pub(super) fn new(found: Vec<Found>, groups: &'a Groups, how: How) -> Self {
+    /// Reads `found`, if need be in a thread of `scope`.
+    pub(super) fn new<'scope>(found: Vec<Found>, reader: Reader<'a>, scope: &'scope Scope<'scope, '_>) -> Self
+    where
+        'a: 'scope,
+    {
         // All are of one filesystem, which may have to ask the host for it.
         let is_in_memory = found.first().is_none_or(|one| !one.node.fs().info().may_block);
-        let reader = Reader { groups, how };
-        Self { rest: found.into_iter().enumerate(), reader, is_in_memory, buffer: Vec::new() }
+        let rest = found.into_iter().enumerate();
+        if is_in_memory {
+            Self::Here { rest, reader, node: None }
+        } else {
+            Self::Ahead(Ahead::new(rest, reader, scope))
+        }
     }
 
     /// The next name; `None` when there are no more.
     pub(super) fn next(&mut self) -> Result<Option<Ready>> {
-        self.rest.next().map(|(index, found)| self.reader.ready(index, found)).transpose()
+        match self {
+            Self::Here { rest, reader, node } => {
+                let Some((index, found)) = rest.next() else { return Ok(None) };
+                let ready = reader.ready(index, &found)?;
+                *node = Some(found.node);
+                Ok(Some(ready))
+            }
+            Self::Ahead(ahead) => ahead.next(),
+        }
     }
 
-    /// Calls `visit` with the content of a file. It may be less than it should, when somebody shortens the file.
+    /// Calls `visit` with the content of the last name. It may be less than it should, when somebody shortens the file.
     pub(super) fn content(&mut self, ready: &Ready, mut visit: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let (fs, node) = (ready.found.node.fs(), ready.found.node.node());
-        let whole = [Piece { offset: 0, len: ready.found.attr.size }];
-        for Piece { mut offset, mut len } in ready.pieces.as_deref().unwrap_or(&whole).iter().copied() {
+        let node = match self {
+            Self::Here { node, .. } => node.as_ref(),
+            Self::Ahead(ahead) => return ahead.content(visit),
+        };
+        let Some(node) = node else { return Ok(()) };
+        for Piece { mut offset, mut len } in ready.stored() {
             while len > 0 {
-                let count = if self.is_in_memory {
-                    let run = fs.read_shared(node, offset, min_len(READ_SHARED_MAX, len));
-                    let run = run.map_err(|error| at(&ready.path, error))?;
-                    visit(&run)?;
-                    to_u64(run.len())
-                } else {
-                    self.buffer.resize(PACK_READ_LEN, 0);
-                    let buffer = self.buffer.get_mut(..min_len(PACK_READ_LEN, len)).unwrap_or_default();
-                    let count = fs.read_at(node, offset, buffer).map_err(|error| at(&ready.path, error))?;
-                    visit(buffer.get(..count).unwrap_or_default())?;
-                    to_u64(count)
-                };
-                if count == 0 {
+                let run = node.fs().read_shared(node.node(), offset, min_len(READ_SHARED_MAX, len));
+                let run = run.map_err(|error| at(&ready.path, error))?;
+                if run.is_empty() {
                     return Ok(());
                 }
+                visit(&run)?;
+                let count = to_u64(run.len());
                 (offset, len) = (offset.saturating_add(count), len.saturating_sub(count));
             }
         }
@@ -107,19 +133,19 @@ impl<'a> Feed<'a> {
 }
 
 /// Reads what belongs to names.
-struct Reader<'a> {
-    groups: &'a Groups,
-    how: How,
+pub(super) struct Reader<'a> {
+    pub(super) groups: &'a Groups,
+    pub(super) how: How,
 }
 
 impl Reader<'_> {
-    fn ready(&self, index: usize, found: Found) -> Result<Ready> {
+    pub(super) fn ready(&self, index: usize, found: &Found) -> Result<Ready> {
         let path = if found.path.is_top() { b".".to_vec() } else { found.path.to_vec() };
         let read = || {
             let (fs, node) = (found.node.fs(), found.node.node());
             let attr = &found.attr;
             // The data goes with the last name in cpio, as all tools write it, and with the first in tar.
-            let group = self.groups.get(&attr.ino).filter(|_| found.is_linked());
+            let group = self.groups.get(&attr.ino).filter(|_| found.attr.is_linked());
             let at = group.map_or(index, |group| match self.how.format {
                 PackFormat::Cpio => group.last,
                 PackFormat::Tar => group.first,
@@ -139,7 +165,7 @@ impl Reader<'_> {
             Ok((xattrs, target, pieces, has_content))
         };
         let (xattrs, target, pieces, has_content) = read().map_err(|error| at(&path, error))?;
-        Ok(Ready { index, found, path, xattrs, target, pieces, has_content })
+        Ok(Ready { index, path, attr: found.attr, xattrs, target, pieces, has_content })
     }
 }
 

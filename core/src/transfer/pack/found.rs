@@ -20,13 +20,6 @@ pub(in crate::transfer) struct Found {
     pub(in crate::transfer) attr: Attr,
 }
 
-impl Found {
-    /// Whether it may have several names. Directories have one.
-    pub(super) fn is_linked(&self) -> bool {
-        self.attr.nlink > 1 && !self.attr.file_type.is_dir()
-    }
-}
-
 /// The names of one node.
 pub(super) struct Group {
     /// Position of the first.
@@ -44,7 +37,7 @@ pub(super) type Groups = HashMap<u64, Group, RandomState>;
 
 pub(super) fn groups(found: &[Found]) -> Groups {
     let mut groups = Groups::default();
-    for (index, one) in found.iter().enumerate().filter(|(_, one)| one.is_linked()) {
+    for (index, one) in found.iter().enumerate().filter(|(_, one)| one.attr.is_linked()) {
         let group = groups.entry(one.attr.ino).or_insert_with(|| Group {
             first: index,
             path: one.path.clone(),

@@ -1,6 +1,7 @@
 //! A tree into an archive, reproducibly: directories before their content, names in the order of their bytes, nodes
 //! numbered in that order, nothing that depends on the machine.
 
+mod ahead;
 mod cpio;
 mod feed;
 mod found;
@@ -10,8 +11,9 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use std::io::Write;
+use std::thread;
 
-use self::feed::{Feed, Ready};
+use self::feed::{Feed, How, Reader, Ready};
 pub(super) use self::found::{Found, collect};
 use self::found::{Groups, groups};
 use super::progress::Progress;
@@ -180,14 +182,16 @@ pub(super) fn pack_found<W: Write>(
 ) -> Result<(W, PackReport)> {
     let groups = groups(&found);
     progress.expect(found.iter().map(|one| one.attr.size).fold(0, u64::saturating_add));
-    let how = feed::How { format, holes: format == PackFormat::Tar && options.holes && !options.as_layer };
-    let feed = Feed::new(found, &groups, how);
-    let mut packing = Packing { feed, groups: &groups, options, progress, report: PackReport::default() };
-    let out = match format {
-        PackFormat::Cpio => packing.write_cpio(out)?,
-        PackFormat::Tar => packing.write_tar(out)?,
-    };
-    Ok((out, packing.report))
+    let how = How { format, holes: format == PackFormat::Tar && options.holes && !options.as_layer };
+    thread::scope(|scope| {
+        let feed = Feed::new(found, Reader { groups: &groups, how }, scope);
+        let mut packing = Packing { feed, groups: &groups, options, progress, report: PackReport::default() };
+        let out = match format {
+            PackFormat::Cpio => packing.write_cpio(out)?,
+            PackFormat::Tar => packing.write_tar(out)?,
+        };
+        Ok((out, packing.report))
+    })
 }
 
 impl PackReport {
@@ -245,7 +249,7 @@ impl Packing<'_> {
             write(&zeros)?;
             count = count.saturating_add(to_u64(zeros.len()));
         }
-        self.report.content_len = self.report.content_len.saturating_add(ready.found.attr.size);
+        self.report.content_len = self.report.content_len.saturating_add(ready.attr.size);
         Ok(())
     }
 }

@@ -11,10 +11,8 @@ use crate::format::tar::{NewTarEntry, NewTarKind, TarWriter};
 impl Packing<'_> {
     pub(super) fn write_tar<W: Write>(&mut self, out: W) -> Result<W> {
         let mut writer = TarWriter::new(out);
-        // Each is given back when it is written: what was opened for it is closed then.
         while let Some(ready) = self.feed.next()? {
-            let Ready { index, found, path, xattrs, target, pieces, .. } = &ready;
-            let attr = &found.attr;
+            let Ready { index, attr, path, xattrs, target, pieces, .. } = &ready;
             if attr.file_type == FileType::Whiteout && self.options.as_layer {
                 self.mark(&mut writer, path, b".wh.")?;
                 continue;
@@ -24,7 +22,7 @@ impl Packing<'_> {
                 self.report.lose(path, Loss::Name);
                 continue;
             }
-            let group = self.groups.get(&attr.ino).filter(|_| found.is_linked());
+            let group = self.groups.get(&attr.ino).filter(|_| attr.is_linked());
             let first = group.filter(|group| group.first != *index).map(|group| group.path.to_vec());
             let device = attr.rdev.unwrap_or_default();
             let kind = match (first.as_deref(), attr.file_type) {

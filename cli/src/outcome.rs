@@ -5,15 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mountless::fs::FileSystem;
-use mountless::transfer::diff::DiffOptions;
-use mountless::transfer::find_moves;
+use mountless::transfer::diff::{DiffOptions, find_moves};
 
-use crate::commands::diff::{self, Show};
+use crate::commands::diff::{self, Form, Show};
 use crate::commands::pack::How;
 use crate::failure::{EXIT_FAILED, Failure, Result};
 use crate::image::unreadable;
 use crate::oci::Content;
-use crate::output;
 use crate::stack::Trees;
 
 /// See the module.
@@ -81,7 +79,7 @@ fn tell_changes(trees: &Trees) -> Result<()> {
     let options = DiffOptions { xattrs: true, ..DiffOptions::VIEW };
     let changes = diff::changes(before, &trees.after, options).map_err(|error| unreadable(&error))?;
     let moves = find_moves(&changes).map_err(|error| unreadable(&error))?;
-    let show = Show::Text { colour: output::colour(&io::stderr()) };
+    let show = Show { form: Form::text(&io::stderr()), context: None };
     diff::print(&mut io::stderr().lock(), &changes, &moves, options, show)?;
     Ok(())
 }

@@ -56,6 +56,21 @@ pub(crate) fn of_change(colour: bool, letter: char) -> Style {
     style_if(colour, style)
 }
 
+/// The style of a line of a text that differs, by what stands in front of it.
+pub(crate) fn of_line(colour: bool, sign: char) -> Style {
+    let style = match sign {
+        '+' => AnsiColor::Green.on_default(),
+        '-' => AnsiColor::Red.on_default(),
+        _ => Style::new(),
+    };
+    style_if(colour, style)
+}
+
+/// The style of a heading.
+pub(crate) fn bold(colour: bool) -> Style {
+    style_if(colour, Style::new().bold())
+}
+
 fn style_if(colour: bool, style: Style) -> Style {
     if colour { style } else { Style::new() }
 }

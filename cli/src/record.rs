@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use mountless::attr::{Attr, FileType};
 use mountless::clock::Timestamp;
 use mountless::error::Result;
-use mountless::fs::{FileSystem, FileSystemExt as _, NodeId};
-use sha2::{Digest as _, Sha256};
+use mountless::fs::{FileSystem, NodeId};
+use mountless::transfer::sha256;
 
 use crate::json::Object;
 
@@ -74,16 +74,6 @@ impl Record {
         }
         Ok(())
     }
-}
-
-/// The hash of a file's content, which is not copied for it.
-fn sha256(fs: &dyn FileSystem, node: NodeId) -> Result<[u8; 32]> {
-    let mut hash = Sha256::new();
-    fs.for_each_run(node, |run| {
-        hash.update(&run);
-        Ok(())
-    })?;
-    Ok(hash.finalize().into())
 }
 
 /// Lower-case hexadecimal digits.

@@ -70,8 +70,12 @@ pub const TFS_MANIFEST_DEPTH_MAX: usize = 2048;
 /// Default limit on the decompressed size of an image, in bytes.
 pub const UNPACKED_MAX: u64 = 4 << 30;
 
-/// Bytes of one decompressed part that are kept in memory; longer ones go to a temporary file.
-pub const UNPACKED_IN_MEMORY_MAX: u64 = 1 << 30;
+/// Default limit on the bytes of an image that are kept in memory when decompressed, in all its parts and layers; what
+/// is longer goes to temporary files.
+pub const UNPACKED_IN_MEMORY_MAX: u64 = 512 << 20;
+
+/// Bytes of one decompressed part that are kept in memory always: a file for less would not pay.
+pub const UNPACKED_IN_MEMORY_MIN: u64 = 1 << 20;
 
 /// Memory that undoing a compression may take besides what comes out, in bytes: dictionaries and windows.
 pub const DECODER_MEMORY_MAX: u64 = 256 << 20;
@@ -108,3 +112,13 @@ pub const PACK_READ_NAMES_MAX: usize = 256;
 
 /// Pieces of one sparse file, when a tree is packed: with more, its holes are written as zeros.
 pub const SPARSE_PIECES_MAX: usize = 100_000;
+
+/// Bytes of a file whose content is compared line by line.
+pub const DIFF_TEXT_MAX: u64 = 32 << 20;
+
+/// Lines from the first that differs to the last, on both sides, that are compared with each other; with more, all of
+/// them count as different. Texts made to be slow take time that grows with the square.
+pub const DIFF_LINES_MAX: usize = 100_000;
+
+/// Bytes of holes in one file that are written as zeros without a word.
+pub const HOLES_TOLD_MIN: u64 = 64 << 20;

@@ -13,7 +13,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -35,7 +35,7 @@ use crate::format::Unsupported;
 use crate::format::compress::Compression;
 use crate::format::detect::{HEAD_LEN, Signature, detect};
 use crate::fs::FileSystem;
-use crate::limits::{NESTED_COMPRESSIONS_MAX, UNPACKED_MAX};
+use crate::limits::{NESTED_COMPRESSIONS_MAX, UNPACKED_IN_MEMORY_MAX, UNPACKED_MAX};
 use crate::name::escape;
 use crate::source::{BytesSource, FileSource, MmapSource, Source};
 
@@ -215,6 +215,8 @@ fn split_at_byte(bytes: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
 pub struct OpenOptions {
     /// Bytes that an image may have when decompressed.
     pub max_unpacked: u64,
+    /// Bytes of those that may be kept in memory; what is longer goes to temporary files.
+    pub max_in_memory: u64,
     /// Give the tree that Linux would boot with, even from a damaged initial RAM filesystem.
     pub as_linux: bool,
     /// Give what can be read of a damaged TFS: the tree as it was before the damage in its log.
@@ -226,10 +228,11 @@ pub struct OpenOptions {
 }
 
 impl Default for OpenOptions {
-    /// Strict, with the limit [`UNPACKED_MAX`]; nothing is kept.
+    /// Strict, with the limits [`UNPACKED_MAX`] and [`UNPACKED_IN_MEMORY_MAX`]; nothing is kept.
     fn default() -> Self {
         Self {
             max_unpacked: UNPACKED_MAX,
+            max_in_memory: UNPACKED_IN_MEMORY_MAX,
             as_linux: false,
             recover: false,
             defaults: Defaults::default(),
@@ -371,6 +374,7 @@ fn archive_options(options: &OpenOptions) -> ArchiveOptions {
     ArchiveOptions {
         unpack: if options.as_linux { Unpack::AsLinux } else { Unpack::Strict },
         max_unpacked: options.max_unpacked,
+        max_in_memory: options.max_in_memory,
         defaults: options.defaults,
     }
 }
@@ -451,15 +455,28 @@ fn source_of(file: File, remember: Remember) -> Result<Arc<dyn Source>> {
     }
 }
 
-/// Reads a pipe to its end.
+/// Reads a pipe to its end, into memory or, where that would be too much, into a temporary file.
 fn read_stream(stream: impl Read, options: &OpenOptions) -> Result<Arc<dyn Source>> {
     let mut bytes = Vec::new();
-    let limit = options.max_unpacked;
-    stream.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(from_io)?;
-    if to_u64(bytes.len()) > limit {
+    let (limit, in_memory) = (options.max_unpacked, options.max_in_memory.min(options.max_unpacked));
+    let mut stream = stream.take(limit.saturating_add(1));
+    stream.by_ref().take(in_memory.saturating_add(1)).read_to_end(&mut bytes).map_err(from_io)?;
+    let mut len = to_u64(bytes.len());
+    let mut file = None;
+    if len > in_memory {
+        let mut out = tempfile::tempfile().map_err(from_io)?;
+        out.write_all(&bytes).map_err(from_io)?;
+        bytes = Vec::new();
+        len = len.saturating_add(std::io::copy(&mut stream, &mut out).map_err(from_io)?);
+        file = Some(out);
+    }
+    if len > limit {
         return Err(LimitExceeded::Unpacked { max: limit }.into());
     }
-    Ok(Arc::new(BytesSource::new(bytes.into())))
+    match file {
+        Some(file) => source_of(file, Remember::Nothing),
+        None => Ok(Arc::new(BytesSource::new(bytes.into()))),
+    }
 }
 
 /// Bytes decompressed to find out what is inside: enough that what is compressed once more shows its own start.
@@ -556,6 +573,22 @@ mod tests {
         assert_eq!(ImageRef::parse("-").location, Location::Stdin);
         assert_eq!(ImageRef::parse("tar:-").location, Location::Stdin);
         assert_eq!(ImageRef::from_path("cpio:a#b").location, Location::Path("cpio:a#b".into()));
+    }
+
+    #[test]
+    fn what_comes_through_a_pipe_goes_to_a_file_when_it_is_long() {
+        let stream: Vec<u8> = (0..100_000_u32).map(|at| at.to_le_bytes()[0] ^ at.to_le_bytes()[1]).collect();
+        for (max_in_memory, max_unpacked) in
+            [(1000, 100_000), (99_999, 200_000), (100_000, 100_000), (1 << 30, 1 << 30)]
+        {
+            let options = OpenOptions { max_in_memory, max_unpacked, ..OpenOptions::default() };
+            let source = read_stream(&*stream, &options).unwrap();
+            assert_eq!(source.bytes_at(0..source.len()).unwrap(), stream);
+        }
+        for max_in_memory in [10, 1 << 30] {
+            let options = OpenOptions { max_in_memory, max_unpacked: 99_999, ..OpenOptions::default() };
+            assert_eq!(read_stream(&*stream, &options).unwrap_err(), Errno::FileTooBig);
+        }
     }
 
     #[test]

@@ -305,12 +305,34 @@ fn copies_are_the_same_tree() {
     }
 }
 
+/// cpio, of which the writer once was given what a file with holes has in between, and no more.
+#[test]
+fn files_with_holes_are_whole_in_every_format() {
+    let fs: Arc<dyn FileSystem> = Arc::new(MemFs::new());
+    let new = NewNode { kind: NewKind::File, mode: 0o644, uid: 0, gid: 0 };
+    let writable = fs.writable().unwrap();
+    let file = writable.create(fs.root(), Name::new(b"sparse").unwrap(), &new).unwrap();
+    writable.write_at(file.node, WriteAt::Offset(1_000_000), b"data").unwrap();
+    writable.set_attr(file.node, &SetAttr { size: Some(3_000_000), ..SetAttr::default() }).unwrap();
+    for format in [PackFormat::Cpio, PackFormat::Tar] {
+        for (holes, as_layer) in [(false, false), (true, false), (true, true)] {
+            let options = PackOptions { holes, as_layer, ..PackOptions::default() };
+            let (bytes, _) = pack_to_vec(&fs, PackTarget::new(format, None, None), &options).unwrap();
+            assert_eq!(bytes.len() < 100_000, format == PackFormat::Tar && holes && !as_layer, "{format:?} {holes}");
+            let source: Arc<dyn Source> = Arc::new(BytesSource::new(bytes.into()));
+            let packed = open_source(source, None, &OpenOptions::default()).unwrap().fs;
+            let node = packed.lookup(packed.root(), Name::new(b"sparse").unwrap()).unwrap().node;
+            assert!(packed.read_to_vec(node).unwrap() == fs.read_to_vec(file.node).unwrap(), "{format:?} {holes}");
+        }
+    }
+}
+
 #[test]
 fn specifications_say_what_trees_are() {
     for seed in SEEDS {
         let fs = tree(seed);
         let top = Arc::new(NodeRef::root(Arc::clone(&fs)));
-        let text = write_mtree(&top, Vec::new(), MtreeOptions { sha256: true }).unwrap();
+        let text = write_mtree(&top, Vec::new(), MtreeOptions { sha256: true, xattrs: true }).unwrap();
         let specification = Mtree::parse(&text).unwrap();
         assert_eq!(specification.len(), listing(&fs).len());
         let deviations = |of: &Arc<NodeRef>| -> mountless::Result<_> {

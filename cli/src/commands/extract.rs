@@ -103,7 +103,7 @@ fn beside(dir: &Path) -> Option<PathBuf> {
 
 fn write_manifest(top: &Arc<NodeRef>, path: &Path) -> mountless::Result<()> {
     let out = BufWriter::new(Replacement::create(path)?);
-    let out = write_mtree(top, out, MtreeOptions { sha256: false })?;
+    let out = write_mtree(top, out, MtreeOptions { sha256: false, xattrs: true })?;
     out.into_inner().map_err(|error| Error::new(Errno::Io, error.into_error()))?.commit()
 }
 

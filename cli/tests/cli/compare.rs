@@ -1,6 +1,8 @@
 //! `diff`, `check`, `mtree`, `du`, `log` and `klog`.
 
 use std::fs;
+use std::os::unix::fs::{FileExt as _, symlink};
+use std::path::PathBuf;
 use std::process::Command;
 
 use insta::assert_snapshot;
@@ -85,6 +87,180 @@ fn attributes_differ_where_both_sides_have_them() {
     M /b  (time)
     ");
     assert_snapshot!(sandbox.run(["diff", "--no-times", &image, &after]).stdout, @"M /a  (mode 0644 -> 0600)");
+}
+
+/// Two images in different formats whose files differ in all the ways that content can.
+fn two_texts(sandbox: &Sandbox) -> (PathBuf, PathBuf, String, String) {
+    let dirs = ["one", "other"].map(|name| {
+        let dir = sandbox.input(name);
+        let is_before = name == "one";
+        put(&dir, "etc/motd", "line\n".repeat(9).replacen("line\nline", if is_before { "a\nb" } else { "a\nB" }, 1));
+        put(&dir, "etc/no newline", if is_before { "one" } else { "one\n" });
+        put(&dir, "bin/tool", if is_before { "\0binary" } else { "\0BINARY" });
+        put(&dir, "empty", if is_before { "" } else { "no more\n" });
+        put(&dir, if is_before { "gone" } else { "come" }, if is_before { "went\n" } else { "came\n" });
+        put(&dir, "quotes \" and\ttabs", if is_before { "grün\n" } else { "\u{1b}[31mrot\n" });
+        let moved = if is_before { "share/old" } else { "share/new" };
+        for file in 0..5 {
+            put(&dir, &format!("{moved}/{file}"), format!("content {file}\n"));
+        }
+        put(&dir, &format!("{moved}/version"), if is_before { "version 1\n" } else { "version 2\n" });
+        put(
+            &dir,
+            &format!("{moved}/{}", if is_before { "was" } else { "is" }),
+            if is_before { "was\n" } else { "is\n" },
+        );
+        symlink(if is_before { "motd" } else { "passwd" }, dir.join("etc/link")).unwrap();
+        dir
+    });
+    let [before, after] = [(&dirs[0], "one.tar.zst"), (&dirs[1], "other.cpio.gz")].map(|(dir, name)| {
+        let image = sandbox.input(name).to_str().unwrap().to_owned();
+        let packed = sandbox.run(["pack", "--reproducible", dir.to_str().unwrap(), "-o", &image]);
+        assert_eq!(packed.code, 0, "{}", packed.stderr);
+        image
+    });
+    let [one, other] = dirs;
+    (one, other, before, after)
+}
+
+#[test]
+fn content_that_differs_is_shown_as_a_unified_diff() {
+    let sandbox = Sandbox::new();
+    let (_, _, before, after) = two_texts(&sandbox);
+    assert_snapshot!(sandbox.run(["diff", "--content", &before, &after]).shown(), @"
+    M /bin/tool  (content)
+    Binary files a/bin/tool and b/bin/tool differ
+    A /come
+    --- /dev/null
+    +++ b/come
+    @@ -0,0 +1 @@
+    +came
+    M /empty  (content 0 -> 8 bytes)
+    --- a/empty
+    +++ b/empty
+    @@ -0,0 +1 @@
+    +no more
+    M /etc/link  (target motd -> passwd)
+    M /etc/motd  (content)
+    --- a/etc/motd
+    +++ b/etc/motd
+    @@ -1,5 +1,5 @@
+     a
+    -b
+    +B
+     line
+     line
+     line
+    M /etc/no newline  (content 3 -> 4 bytes)
+    --- a/etc/no newline\u{9}
+    +++ b/etc/no newline\u{9}
+    @@ -1 +1 @@
+    -one
+    \\ No newline at end of file
+    +one
+    D /gone
+    --- a/gone
+    +++ /dev/null
+    @@ -1 +0,0 @@
+    -went
+    M /quotes \" and\\011tabs  (content 6 -> 9 bytes)
+    --- \"a/quotes \\\" and\\011tabs\"\u{9}
+    +++ \"b/quotes \\\" and\\011tabs\"\u{9}
+    @@ -1 +1 @@
+    -grün
+    +\u{1b}[31mrot
+    R /share/old/ -> /share/new/  (5 files moved, 1 changed)
+    A /share/new/is
+    --- /dev/null
+    +++ b/share/new/is
+    @@ -0,0 +1 @@
+    +is
+    M /share/new/version  (content)
+    --- a/share/old/version
+    +++ b/share/new/version
+    @@ -1 +1 @@
+    -version 1
+    +version 2
+    D /share/old/was
+    --- a/share/old/was
+    +++ /dev/null
+    @@ -1 +0,0 @@
+    -was
+
+    --- stderr, exit code 1
+    ");
+    assert_snapshot!(sandbox.run(["diff", "--content", "-U", "0", "--json", &before, &after]).stdout, @r#"
+    {"change":"changed","path":"/bin/tool","what":["content"],"before":{"type":"file","mode":"0644","uid":0,"gid":0,"size":7,"mtime":0},"after":{"type":"file","mode":"0644","uid":0,"gid":0,"size":7,"mtime":0},"content":"binary"}
+    {"change":"added","path":"/come","after":{"type":"file","mode":"0644","uid":0,"gid":0,"size":5,"mtime":0},"content":"text","hunks":[{"head":"@@ -0,0 +1 @@","lines":["+came"]}]}
+    {"change":"changed","path":"/empty","what":["content"],"before":{"type":"file","mode":"0644","uid":0,"gid":0,"size":0,"mtime":0},"after":{"type":"file","mode":"0644","uid":0,"gid":0,"size":8,"mtime":0},"content":"text","hunks":[{"head":"@@ -0,0 +1 @@","lines":["+no more"]}]}
+    {"change":"changed","path":"/etc/link","what":["target"],"before":{"type":"symlink","mode":"0777","uid":0,"gid":0,"mtime":0,"target":"motd"},"after":{"type":"symlink","mode":"0777","uid":0,"gid":0,"mtime":0,"target":"passwd"}}
+    {"change":"changed","path":"/etc/motd","what":["content"],"before":{"type":"file","mode":"0644","uid":0,"gid":0,"size":39,"mtime":0},"after":{"type":"file","mode":"0644","uid":0,"gid":0,"size":39,"mtime":0},"content":"text","hunks":[{"head":"@@ -2 +2 @@","lines":["-b","+B"]}]}
+    {"change":"changed","path":"/etc/no newline","what":["content"],"before":{"type":"file","mode":"0644","uid":0,"gid":0,"size":3,"mtime":0},"after":{"type":"file","mode":"0644","uid":0,"gid":0,"size":4,"mtime":0},"content":"text","hunks":[{"head":"@@ -1 +1 @@","lines":["-one","\\ No newline at end of file","+one"]}]}
+    {"change":"removed","path":"/gone","before":{"type":"file","mode":"0644","uid":0,"gid":0,"size":5,"mtime":0},"content":"text","hunks":[{"head":"@@ -1 +0,0 @@","lines":["-went"]}]}
+    {"change":"changed","path":"/quotes \" and\\011tabs","what":["content"],"before":{"type":"file","mode":"0644","uid":0,"gid":0,"size":6,"mtime":0},"after":{"type":"file","mode":"0644","uid":0,"gid":0,"size":9,"mtime":0},"content":"text","hunks":[{"head":"@@ -1 +1 @@","lines":["-grün","+\\033[31mrot"]}]}
+    {"change":"moved","path":"/share/new","from":"/share/old","files_moved":5,"files_changed":1,"before":{"type":"dir","mode":"0755","uid":0,"gid":0,"mtime":0},"after":{"type":"dir","mode":"0755","uid":0,"gid":0,"mtime":0}}
+    {"change":"added","path":"/share/new/is","after":{"type":"file","mode":"0644","uid":0,"gid":0,"size":3,"mtime":0},"content":"text","hunks":[{"head":"@@ -0,0 +1 @@","lines":["+is"]}]}
+    {"change":"changed","path":"/share/new/version","from":"/share/old/version","what":["content"],"before":{"type":"file","mode":"0644","uid":0,"gid":0,"size":10,"mtime":0},"after":{"type":"file","mode":"0644","uid":0,"gid":0,"size":10,"mtime":0},"content":"text","hunks":[{"head":"@@ -1 +1 @@","lines":["-version 1","+version 2"]}]}
+    {"change":"removed","path":"/share/old/was","before":{"type":"file","mode":"0644","uid":0,"gid":0,"size":4,"mtime":0},"content":"text","hunks":[{"head":"@@ -1 +0,0 @@","lines":["-was"]}]}
+    "#);
+    let refused = sandbox.run(["diff", "-U", "1", &before, &after]);
+    assert_eq!(refused.code, 2, "{}", refused.shown());
+    // A file alone that is too long for it.
+    let long = ["a", "b"].map(|name| {
+        let dir = sandbox.input(&format!("long-{name}"));
+        put(&dir, "file", format!("{name}\n"));
+        let file = fs::File::options().append(true).open(dir.join("file")).unwrap();
+        file.write_all_at(&vec![b'\n'; 33 << 20], 2).unwrap();
+        dir.to_str().unwrap().to_owned()
+    });
+    assert_snapshot!(sandbox.run(["diff", "--content", "--no-times", &long[0], &long[1]]).stdout, @"
+    M /file  (content)
+    Files a/file and b/file differ, one has more than 32 MiB
+    ");
+}
+
+/// git takes it for a patch: what is text becomes what it is in the other image.
+#[test]
+fn what_is_shown_of_content_is_a_patch() {
+    let sandbox = Sandbox::new();
+    let (one, other, before, after) = two_texts(&sandbox);
+    let patch = sandbox.run(["diff", "--content", "--no-moves", &before, &after]).stdout;
+    let patch = sandbox.file("text.patch", &patch);
+    let mut git = Command::new("git");
+    git.args(["apply", "--unsafe-paths", "--directory", one.to_str().unwrap(), &patch]).current_dir(sandbox.input(""));
+    let applied = git.output().unwrap();
+    assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+    let left = sandbox.run(["diff", "--no-times", one.to_str().unwrap(), other.to_str().unwrap()]);
+    assert_snapshot!(left.stdout, @"
+    M /bin/tool  (content)
+    M /etc/link  (target motd -> passwd)
+    ");
+}
+
+#[test]
+fn a_directory_that_moved_is_one_line() {
+    let sandbox = Sandbox::new();
+    let (_, _, before, after) = two_texts(&sandbox);
+    let lines = |arguments: &[&str]| {
+        let mut all = vec!["diff"];
+        all.extend(arguments);
+        all.extend([&*before, &*after]);
+        let shown = sandbox.run(all).stdout;
+        shown.lines().filter(|line| line.contains("/share")).collect::<Vec<_>>().join("\n")
+    };
+    assert_snapshot!(lines(&[]), @"
+    R /share/old/ -> /share/new/  (5 files moved, 1 changed)
+    A /share/new/is
+    M /share/new/version  (content)
+    D /share/old/was
+    ");
+    assert_snapshot!(lines(&["--json"]), @r#"
+    {"change":"moved","path":"/share/new","from":"/share/old","files_moved":5,"files_changed":1,"before":{"type":"dir","mode":"0755","uid":0,"gid":0,"mtime":0},"after":{"type":"dir","mode":"0755","uid":0,"gid":0,"mtime":0}}
+    {"change":"added","path":"/share/new/is","after":{"type":"file","mode":"0644","uid":0,"gid":0,"size":3,"mtime":0}}
+    {"change":"changed","path":"/share/new/version","from":"/share/old/version","what":["content"],"before":{"type":"file","mode":"0644","uid":0,"gid":0,"size":10,"mtime":0},"after":{"type":"file","mode":"0644","uid":0,"gid":0,"size":10,"mtime":0}}
+    {"change":"removed","path":"/share/old/was","before":{"type":"file","mode":"0644","uid":0,"gid":0,"size":4,"mtime":0}}
+    "#);
+    assert_eq!(lines(&["--no-moves"]).lines().count(), 16);
 }
 
 /// The layer on the image, unpacked by umoci as a runtime would have it, is the other image.
@@ -192,6 +368,75 @@ fn specifications_are_printed_and_compared() {
     let listed = Command::new("bsdtar").args(["-tf", &specification]).output().unwrap();
     assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
     assert_eq!(String::from_utf8(listed.stdout).unwrap().lines().count(), printed.stdout.lines().count() - 1);
+}
+
+/// The words are those of go-mtree, and bsdtar reads the rest.
+#[test]
+fn specifications_have_extended_attributes() {
+    let sandbox = Sandbox::new();
+    let image = |name: &str, xattrs: &str| {
+        let record = format!("SCHILY.xattr.{xattrs}\n");
+        let len = (record.len() + 3..).find(|len| format!("{len} ").len() + record.len() == *len).unwrap();
+        let records = format!("{len} {record}");
+        let mut archive = Vec::new();
+        for (kind, name, content) in [(b'x', "pax", &*records), (b'0', "file", "text"), (b'0', "plain", "")] {
+            let mut head = [0_u8; 512];
+            head[..name.len()].copy_from_slice(name.as_bytes());
+            head[100..107].copy_from_slice(b"0000644");
+            head[108..115].copy_from_slice(b"0000000");
+            head[116..123].copy_from_slice(b"0000000");
+            head[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
+            head[136..147].copy_from_slice(b"00000000005");
+            head[156] = kind;
+            head[257..265].copy_from_slice(b"ustar\x0000");
+            head[148..156].fill(b' ');
+            let sum: u32 = head.iter().map(|byte| u32::from(*byte)).sum();
+            head[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            archive.extend_from_slice(&head);
+            archive.extend_from_slice(content.as_bytes());
+            archive.resize(archive.len().next_multiple_of(512), 0);
+        }
+        archive.resize(archive.len() + 1024, 0);
+        sandbox.file(name, archive)
+    };
+    let one = image("one.tar", "user.a b=value");
+    let other = image("other.tar", "user.c=value");
+    let printed = sandbox.run(["mtree", "--no-sha256", &one]);
+    assert_snapshot!(printed.stdout, @r"
+    #mtree
+    . type=dir
+    ./file type=file mode=0644 uid=0 gid=0 nlink=1 time=5.000000000 size=4 xattr.user.a\040b=dmFsdWU=
+    ./plain type=file mode=0644 uid=0 gid=0 nlink=1 time=5.000000000 size=0
+    ");
+    assert_snapshot!(sandbox.run(["mtree", "--no-sha256", "--json", &one]).stdout, @r#"
+    {"path":"/","type":"dir"}
+    {"path":"/file","type":"file","mode":"0644","uid":0,"gid":0,"nlink":1,"time":"5.000000000","size":4,"xattr.user.a\\040b":"dmFsdWU="}
+    {"path":"/plain","type":"file","mode":"0644","uid":0,"gid":0,"nlink":1,"time":"5.000000000","size":0}
+    "#);
+    assert!(!sandbox.run(["mtree", "--no-xattrs", &one]).stdout.contains("xattr"));
+    let specification = sandbox.file("one.mtree", &printed.stdout);
+    assert_snapshot!(sandbox.run(["check", "--against", &specification, &one]).shown(), @"
+    IN/one.tar: as specified, 3 paths
+
+    --- stderr, exit code 0
+    ");
+    assert_snapshot!(sandbox.run(["check", "--against", &specification, &other]).shown(), @r"
+    IN/other.tar:/file: xattr.user.c is dmFsdWU=, expected absent
+    IN/other.tar:/file: xattr.user.a\040b is absent, expected dmFsdWU=
+
+    --- stderr, exit code 1
+    ");
+    // cpio has none, and so has nothing to compare.
+    let archive = sandbox.input("one.cpio").to_str().unwrap().to_owned();
+    assert_eq!(sandbox.run(["convert", &one, &archive]).code, 0);
+    let compared = sandbox.run(["check", "--against", &specification, &archive]);
+    assert_eq!(compared.code, 0, "{}", compared.shown());
+    // What says nothing of them compares nothing.
+    let silent = sandbox.file("silent.mtree", &sandbox.run(["mtree", "--no-xattrs", &one]).stdout);
+    assert_eq!(sandbox.run(["check", "--against", &silent, &one]).code, 0);
+
+    let listed = Command::new("bsdtar").args(["-tf", &specification]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&listed.stdout), ".\n./file\n./plain\n");
 }
 
 #[test]

@@ -342,9 +342,13 @@ fn merge(
         let lower = lower.as_ref().map(|lower| lower as &dyn FileSystem);
         let (fs, layer) = open_layer(store, layer, lower, &left)
             .map_err(|error| inside(&format!("layer {number} of {count}"), error))?;
-        // The limit is for the whole image.
+        // The limits are for the whole image.
         if layer.archive.parts.iter().any(|part| part.compression.is_some()) {
             left.max_unpacked = left.max_unpacked.saturating_sub(layer.archive.unpacked_len);
+            // More than that is in a file.
+            if let Some(in_memory) = left.max_in_memory.checked_sub(layer.archive.unpacked_len) {
+                left.max_in_memory = in_memory;
+            }
         }
         opened.push(Arc::new(fs));
         facts.push(layer);

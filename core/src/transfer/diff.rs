@@ -4,12 +4,17 @@
 //! the same without being read: every change moves the change time, and the overlay keeps the others of what it does not
 //! change. So comparing an image with a view of it costs a look at each node and the content of what was changed.
 
+mod moves;
+mod text;
+
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+pub use self::moves::{Move, MoveKind, find_moves};
+pub use self::text::{ContentDiff, Hunk, Line, NO_NEWLINE, TextDiff, content_diff};
 use super::copy::at;
 use crate::attr::{Attr, FileType};
 use crate::checked::to_u64;

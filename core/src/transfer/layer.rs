@@ -1,72 +1,23 @@
-//! What changed from one tree to another: files that moved, and the changes as a layer of a container image.
+//! What changed from one tree to another, as a layer of a container image.
 
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use super::compress::Compressor;
-use super::diff::{Change, DiffOptions, diff_with};
+use super::diff::{DiffOptions, diff_with};
 use super::file::PackTarget;
-use super::pack::{Found, PackFormat, PackOptions, PackReport, from_io, pack_found};
+use super::pack::{Found, Loss, Lost, PackFormat, PackOptions, PackReport, from_io, pack_found};
 use super::progress::Progress;
 use crate::attr::{Attr, FileType, Recorded};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::format::compress::Compression;
-use crate::fs::{FileSystem, FileSystemExt, NodeRef};
+use crate::fs::{FileSystem, NodeRef};
+use crate::limits::HOLES_TOLD_MIN;
 use crate::path::TreePath;
 use crate::source::Replacement;
-
-/// Pairs up files that went from one path with those that came at another with the very same content, by their positions
-/// in `changes`: the old one first. Each is in one pair at most, empty files in none.
-///
-/// # Errors
-/// Those of the trees.
-pub fn find_moves(changes: &[Change]) -> Result<Vec<(usize, usize)>> {
-    let mut by_size: BTreeMap<u64, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
-    for (at, change) in changes.iter().enumerate() {
-        let side = match (&change.before, &change.after) {
-            (Some(side), None) | (None, Some(side)) => side,
-            _ => continue,
-        };
-        if side.attr.file_type != FileType::File || side.attr.size == 0 {
-            continue;
-        }
-        let (gone, come) = by_size.entry(side.attr.size).or_default();
-        if change.after.is_none() { gone.push(at) } else { come.push(at) }
-    }
-    let mut moves = Vec::new();
-    for (gone, come) in by_size.into_values().filter(|(gone, come)| !gone.is_empty() && !come.is_empty()) {
-        let mut by_hash: BTreeMap<[u8; 32], Vec<usize>> = BTreeMap::new();
-        // The first of each is taken first.
-        for at in gone.into_iter().rev() {
-            if let Some(side) = changes.get(at).and_then(|change| change.before.as_ref()) {
-                by_hash.entry(hash(&side.node)?).or_default().push(at);
-            }
-        }
-        for at in come {
-            let Some(side) = changes.get(at).and_then(|change| change.after.as_ref()) else { continue };
-            if let Some(from) = by_hash.get_mut(&hash(&side.node)?).and_then(Vec::pop) {
-                moves.push((from, at));
-            }
-        }
-    }
-    moves.sort_unstable();
-    Ok(moves)
-}
-
-fn hash(node: &NodeRef) -> Result<[u8; 32]> {
-    let mut hash = Sha256::new();
-    node.fs().for_each_run(node.node(), |run| {
-        hash.update(&run);
-        Ok(())
-    })?;
-    Ok(hash.finalize().into())
-}
 
 /// Writes what makes `after` out of `before` as a layer of a container image: a tar archive with everything that is new
 /// or different, and a whiteout `.wh.NAME` for everything that is gone.
@@ -105,7 +56,23 @@ pub fn write_layer<W: Write>(
         Ok(())
     })?;
     let options = PackOptions { as_layer: true, ..options.clone() };
-    pack_found(found, out, PackFormat::Tar, &options, progress)
+    let holes = large_holes(&found);
+    let (out, mut report) = pack_found(found, out, PackFormat::Tar, &options, progress)?;
+    report.lose_all(holes);
+    Ok((out, report))
+}
+
+/// Files with so many holes that writing them as zeros is worth telling.
+///
+/// The image specification asks not to use sparse files in layers, as not all who unpack them know them, and no builder
+/// of container images writes any.
+pub(super) fn large_holes(found: &[Found]) -> Vec<Lost> {
+    let holes = |one: &Found| match one.attr.file_type {
+        FileType::File => one.attr.size.saturating_sub(one.attr.allocated),
+        _ => 0,
+    };
+    let large = found.iter().filter(|one| holes(one) >= HOLES_TOLD_MIN);
+    large.map(|one| Lost { path: one.path.to_vec().into(), what: Loss::Holes(holes(one)) }).collect()
 }
 
 /// The same into a file, which appears when it is complete and durable.

@@ -6,6 +6,7 @@ pub mod diff;
 #[cfg(all(feature = "host", target_os = "linux"))]
 mod extract;
 mod file;
+mod hash;
 mod layer;
 mod mtree;
 #[cfg(feature = "oci")]
@@ -18,8 +19,11 @@ pub use self::copy::{AtPath, CopyOptions, CopyReport, Existing, Owners, copy_as,
 #[cfg(all(feature = "host", target_os = "linux"))]
 pub use self::extract::{ExtractOptions, extract, own_ids};
 pub use self::file::{PackTarget, pack_beside, pack_file, pack_stream, pack_to_vec};
-pub use self::layer::{find_moves, write_layer, write_layer_file};
-pub use self::mtree::{Deviation, DeviationKind, Mtree, MtreeInvalid, MtreeOptions, write_mtree};
+pub use self::hash::sha256;
+pub use self::layer::{write_layer, write_layer_file};
+pub use self::mtree::{
+    Deviation, DeviationKind, Mtree, MtreeInvalid, MtreeLine, MtreeOptions, for_each_mtree_line, write_mtree,
+};
 #[cfg(feature = "oci")]
 pub use self::oci::{OciBase, OciOptions, OciWriter};
 pub use self::pack::{Loss, Lost, PackFormat, PackOptions, PackReport, pack};

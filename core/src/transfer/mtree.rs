@@ -1,4 +1,7 @@
 //! Trees as mtree(5) specifications: written, read, and compared with a tree.
+//!
+//! mtree(5) has no word for extended attributes. Here they are `xattr.NAME=VALUE`, the value in base64, as go-mtree has
+//! them, with which umoci looks for changes.
 
 use alloc::borrow::Cow;
 use alloc::collections::BTreeMap;
@@ -8,9 +11,11 @@ use alloc::vec::Vec;
 use core::fmt::Write as _;
 use std::io::Write;
 
-use sha2::{Digest, Sha256};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::copy::at;
+use super::hash::sha256;
 use super::pack::from_io;
 use crate::attr::{Attr, FileType};
 use crate::clock::Timestamp;
@@ -24,6 +29,17 @@ use crate::path::TreePath;
 pub struct MtreeOptions {
     /// The SHA-256 hash of the content of files.
     pub sha256: bool,
+    /// Extended attributes. bsdtar reads a specification that has some, but complains, and so fails when it is done.
+    pub xattrs: bool,
+}
+
+/// What is said of one node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MtreeLine<'a> {
+    /// Its path from the top, without slashes around it; the top's is empty.
+    pub path: &'a [u8],
+    /// Keywords and their values, as they are written.
+    pub words: Vec<(Cow<'static, str>, String)>,
 }
 
 /// Writes a specification of `top` and what is below it, sorted by path, a full path on each line. What the image does
@@ -33,16 +49,27 @@ pub struct MtreeOptions {
 /// Those of the tree; `EIO`, `ENOSPC` and `EPIPE` from `out`.
 pub fn write_mtree<W: Write>(top: &Arc<NodeRef>, mut out: W, options: MtreeOptions) -> Result<W> {
     out.write_all(b"#mtree\n").map_err(from_io)?;
-    walk(top, |path, node, attr| {
-        let words = words(node, attr, options)?;
-        out.write_all(path_word(path).as_bytes()).map_err(from_io)?;
-        for (key, value) in words {
+    for_each_mtree_line(top, options, |line| {
+        out.write_all(path_word(line.path).as_bytes()).map_err(from_io)?;
+        for (key, value) in line.words {
             write!(out, " {key}={value}").map_err(from_io)?;
         }
         out.write_all(b"\n").map_err(from_io)
     })?;
     out.flush().map_err(from_io)?;
     Ok(out)
+}
+
+/// Calls `visit` with what [`write_mtree`] writes, line by line.
+///
+/// # Errors
+/// Those of the tree, and what `visit` answers.
+pub fn for_each_mtree_line(
+    top: &Arc<NodeRef>,
+    options: MtreeOptions,
+    mut visit: impl FnMut(MtreeLine<'_>) -> Result<()>,
+) -> Result<()> {
+    walk(top, |path, node, attr| visit(MtreeLine { path, words: words(node, attr, options)? }))
 }
 
 /// Visits everything, a directory before what is in it, names sorted. Paths begin without a slash; the top's is empty.
@@ -91,36 +118,47 @@ fn word(bytes: &[u8]) -> String {
 }
 
 /// The keywords of a node.
-fn words(node: &NodeRef, attr: &Attr, options: MtreeOptions) -> Result<Vec<(&'static str, String)>> {
-    let mut words = Vec::from([("type", type_word(attr.file_type).to_owned())]);
+fn words(node: &NodeRef, attr: &Attr, options: MtreeOptions) -> Result<Vec<(Cow<'static, str>, String)>> {
+    let mut words: Vec<(Cow<'static, str>, String)> = Vec::new();
+    let mut add = |key: &'static str, value: String| words.push((key.into(), value));
+    add("type", type_word(attr.file_type).to_owned());
     if attr.recorded.mode {
-        words.push(("mode", format!("{:04o}", attr.mode)));
+        add("mode", format!("{:04o}", attr.mode));
     }
     if attr.recorded.owner {
-        words.push(("uid", attr.uid.to_string()));
-        words.push(("gid", attr.gid.to_string()));
+        add("uid", attr.uid.to_string());
+        add("gid", attr.gid.to_string());
     }
     if !attr.file_type.is_dir() {
-        words.push(("nlink", attr.nlink.to_string()));
+        add("nlink", attr.nlink.to_string());
     }
     if attr.recorded.mtime {
-        words.push(("time", format!("{}.{:09}", attr.mtime.secs, attr.mtime.nanos)));
+        add("time", format!("{}.{:09}", attr.mtime.secs, attr.mtime.nanos));
     }
     match attr.file_type {
         FileType::File => {
-            words.push(("size", attr.size.to_string()));
+            add("size", attr.size.to_string());
             if options.sha256 {
-                words.push(("sha256digest", sha256(node)?));
+                add("sha256digest", sha256_word(node)?);
             }
         }
-        FileType::Symlink => words.push(("link", word(&node.fs().read_link(node.node())?))),
+        FileType::Symlink => add("link", word(&node.fs().read_link(node.node())?)),
         _ => {}
     }
     if let Some(device) = attr.rdev {
-        words.push(("device", format!("linux,{},{}", device.major, device.minor)));
+        add("device", format!("linux,{},{}", device.major, device.minor));
+    }
+    if options.xattrs {
+        for name in node.fs().xattr_names(node.node())? {
+            let value = node.fs().xattr(node.node(), &name)?;
+            words.push((format!("{XATTR}{}", word(&name)).into(), BASE64.encode(value)));
+        }
     }
     Ok(words)
 }
+
+/// What keywords of extended attributes begin with.
+const XATTR: &str = "xattr.";
 
 const fn type_word(file_type: FileType) -> &'static str {
     match file_type {
@@ -129,13 +167,8 @@ const fn type_word(file_type: FileType) -> &'static str {
     }
 }
 
-fn sha256(node: &NodeRef) -> Result<String> {
-    let mut hash = Sha256::new();
-    node.fs().for_each_run(node.node(), |run| {
-        hash.update(&run);
-        Ok(())
-    })?;
-    Ok(hash.finalize().iter().fold(String::new(), |mut text, byte| {
+fn sha256_word(node: &NodeRef) -> Result<String> {
+    Ok(sha256(&**node.fs(), node.node())?.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     }))
@@ -146,6 +179,8 @@ fn sha256(node: &NodeRef) -> Result<String> {
 pub struct Mtree {
     /// Keywords and their values by path, without slashes around it; the root's is empty.
     entries: BTreeMap<Vec<u8>, BTreeMap<String, Vec<u8>>>,
+    /// Extended attributes are told somewhere: then what has none shall have none.
+    has_xattrs: bool,
 }
 
 /// A line that makes no sense.
@@ -180,7 +215,7 @@ pub enum DeviationKind {
     #[error("{keyword} is {found}, expected {expected}")]
     Differs {
         /// Which.
-        keyword: &'static str,
+        keyword: Cow<'static, str>,
         /// As it is.
         found: String,
         /// As it shall be.
@@ -241,11 +276,14 @@ impl Mtree {
                 }
             }
         }
-        Ok(Self { entries })
+        let is_xattr = |words: &BTreeMap<String, Vec<u8>>| words.keys().any(|key| key.starts_with(XATTR));
+        let has_xattrs = entries.values().any(is_xattr);
+        Ok(Self { entries, has_xattrs })
     }
 
     /// Calls `visit` with every way in which the tree at `top` is not as specified, by path. Keywords that are not known
-    /// here are not compared; a path with `optional` may be missing.
+    /// here are not compared; a path with `optional` may be missing. Extended attributes are compared where the
+    /// specification has any, and the tree's format can hold them.
     ///
     /// # Errors
     /// Those of the tree, and what `visit` answers; `EINVAL` for a value that makes no sense.
@@ -261,7 +299,10 @@ impl Mtree {
                 return Ok(());
             };
             missing.remove(path);
-            let found = different(words, node, attr)?;
+            let mut found = different(words, node, attr)?;
+            if self.has_xattrs && node.fs().info().kind != "cpio" {
+                compare_xattrs(words, node, &mut found)?;
+            }
             if !found.is_empty() {
                 deviations.insert(path.to_vec(), found);
             }
@@ -299,7 +340,7 @@ fn different(words: &BTreeMap<String, Vec<u8>>, node: &NodeRef, attr: &Attr) -> 
     let mut check = |keyword, is_same: bool, value: &dyn ToString, expected: &[u8]| {
         if !is_same {
             let expected = String::from_utf8_lossy(expected).into_owned();
-            found.push(DeviationKind::Differs { keyword, found: value.to_string(), expected });
+            found.push(DeviationKind::Differs { keyword: Cow::Borrowed(keyword), found: value.to_string(), expected });
         }
     };
     if let Some(expected) = words.get("type") {
@@ -342,10 +383,40 @@ fn different(words: &BTreeMap<String, Vec<u8>>, node: &NodeRef, attr: &Attr) -> 
     }
     let hash = words.get("sha256digest").or_else(|| words.get("sha256"));
     if let Some(expected) = hash.filter(|_| attr.file_type == FileType::File) {
-        let is = sha256(node)?;
+        let is = sha256_word(node)?;
         check("sha256", is.as_bytes().eq_ignore_ascii_case(expected), &is, expected);
     }
     Ok(found)
+}
+
+/// What is said of extended attributes that are not there.
+const ABSENT: &str = "absent";
+
+fn compare_xattrs(words: &BTreeMap<String, Vec<u8>>, node: &NodeRef, found: &mut Vec<DeviationKind>) -> Result<()> {
+    let mut expected: BTreeMap<Vec<u8>, &[u8]> = BTreeMap::new();
+    for (key, value) in words {
+        if let Some(name) = key.strip_prefix(XATTR) {
+            expected.insert(unescape(name.as_bytes()).unwrap_or_else(|| name.into()), value);
+        }
+    }
+    let mut differs = |name: &[u8], found_value: String, expected: String| {
+        let keyword = format!("{XATTR}{}", word(name)).into();
+        found.push(DeviationKind::Differs { keyword, found: found_value, expected });
+    };
+    for name in node.fs().xattr_names(node.node())? {
+        let value = node.fs().xattr(node.node(), &name)?;
+        match expected.remove(&*name) {
+            None => differs(&name, BASE64.encode(&value), ABSENT.to_owned()),
+            Some(expected) if BASE64.decode(expected).is_ok_and(|expected| expected == *value) => {}
+            Some(expected) => {
+                differs(&name, BASE64.encode(&value), String::from_utf8_lossy(expected).into_owned());
+            }
+        }
+    }
+    for (name, value) in expected {
+        differs(&name, ABSENT.to_owned(), String::from_utf8_lossy(value).into_owned());
+    }
+    Ok(())
 }
 
 /// Seconds, and behind a point nanoseconds: a number of their own, no fraction.

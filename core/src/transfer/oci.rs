@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::compress::{Compress, Compressor};
 use super::diff::DiffOptions;
-use super::layer::write_layer;
+use super::layer::{large_holes, write_layer};
 use super::pack::{PackFormat, PackOptions, PackReport, collect, from_io, pack_found};
 use super::progress::Progress;
 use crate::checked::to_u64;
@@ -134,7 +134,10 @@ impl OciWriter {
     ) -> Result<PackReport> {
         let options = PackOptions { as_layer: true, ..options.clone() };
         let found = collect(fs, &options)?;
-        self.add_layer(|out| pack_found(found, out, PackFormat::Tar, &options, progress))
+        let holes = large_holes(&found);
+        let mut report = self.add_layer(|out| pack_found(found, out, PackFormat::Tar, &options, progress))?;
+        report.lose_all(holes);
+        Ok(report)
     }
 
     /// Adds a layer with what makes `after` out of `before`.

@@ -80,8 +80,7 @@ pub(super) fn replay_by_plan(
         builder,
         report: ArchiveReport::default(),
         as_linux,
-        unpacked_left: options.max_unpacked,
-        max_unpacked: options.max_unpacked,
+        limits: UnpackLimits::new(options),
         found_ahead: 0,
         keep: keeps.then(HeadsToKeep::default),
     };
@@ -171,8 +170,7 @@ pub(super) struct Replay {
     pub(super) builder: TreeBuilder,
     pub(super) report: ArchiveReport,
     as_linux: bool,
-    unpacked_left: u64,
-    max_unpacked: u64,
+    limits: UnpackLimits,
     found_ahead: u64,
     /// Heads that shall be at hand the next time.
     keep: Option<HeadsToKeep>,
@@ -466,15 +464,14 @@ impl Replay {
     /// Decompresses the part at `frame.at` and moves behind it.
     fn unpack(&mut self, frame: &mut Frame<'_>, compression: Compression) -> Result<Frame<'static>, Broken> {
         let offset = frame.at;
-        let limits = UnpackLimits { left: self.unpacked_left, max: self.max_unpacked, as_linux: self.as_linux };
         let unpacked =
-            unpack(&mut frame.window, offset, compression, &limits).map_err(|error| match error.corrupt() {
+            unpack(&mut frame.window, offset, compression, &self.limits).map_err(|error| match error.corrupt() {
                 Some(_) => Broken::Stopped(error),
                 None => Broken::Failed(error),
             })?;
         frame.at = unpacked.end;
         let len = unpacked.source.len();
-        self.unpacked_left = self.unpacked_left.saturating_sub(len);
+        self.limits.spend(len);
         let part = Part {
             offset,
             len: frame.at.saturating_sub(offset),

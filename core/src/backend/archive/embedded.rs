@@ -88,7 +88,7 @@ fn is_nothing(error: &Error) -> bool {
 
 /// The bytes of what was found; `None` if it turns out to be something else.
 fn inside(source: &Arc<dyn Source>, embedded: &Embedded, options: &ArchiveOptions) -> Result<Option<Arc<dyn Source>>> {
-    let limits = UnpackLimits { left: options.max_unpacked, max: options.max_unpacked, as_linux: true };
+    let limits = UnpackLimits { as_linux: true, ..UnpackLimits::new(options) };
     let range = embedded.range.clone();
     let window = || WindowSource::new(Arc::clone(source), range.clone()).map(|part| Arc::new(part) as Arc<dyn Source>);
     match embedded.kind {

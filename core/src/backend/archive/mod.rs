@@ -42,7 +42,7 @@ use crate::error::Result;
 use crate::fs::{
     Cookie, DirBatch, DirEntry, Entry, Extent, FileSystem, FsInfo, NodeId, Snapshot, WritableFileSystem, shared_zeros,
 };
-use crate::limits::{READ_SHARED_MAX, UNPACKED_MAX};
+use crate::limits::{READ_SHARED_MAX, UNPACKED_IN_MEMORY_MAX, UNPACKED_MAX};
 use crate::name::Name;
 use crate::source::{BytesSource, Source, WindowSource};
 
@@ -63,14 +63,21 @@ pub struct ArchiveOptions {
     pub unpack: Unpack,
     /// Bytes that compressed parts may have in total when decompressed.
     pub max_unpacked: u64,
+    /// Bytes of those that may be kept in memory; what is longer goes to temporary files.
+    pub max_in_memory: u64,
     /// What stands in for attributes that the archive does not record.
     pub defaults: Defaults,
 }
 
 impl Default for ArchiveOptions {
-    /// Strict, with the limit [`UNPACKED_MAX`].
+    /// Strict, with the limits [`UNPACKED_MAX`] and [`UNPACKED_IN_MEMORY_MAX`].
     fn default() -> Self {
-        Self { unpack: Unpack::Strict, max_unpacked: UNPACKED_MAX, defaults: Defaults::default() }
+        Self {
+            unpack: Unpack::Strict,
+            max_unpacked: UNPACKED_MAX,
+            max_in_memory: UNPACKED_IN_MEMORY_MAX,
+            defaults: Defaults::default(),
+        }
     }
 }
 

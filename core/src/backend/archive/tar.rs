@@ -92,7 +92,7 @@ fn unpack_all(
     options: &ArchiveOptions,
     report: &mut ArchiveReport,
 ) -> Result<Arc<dyn Source>> {
-    let mut limits = UnpackLimits { left: options.max_unpacked, max: options.max_unpacked, as_linux: false };
+    let mut limits = UnpackLimits { as_linux: false, ..UnpackLimits::new(options) };
     for depth in 0..=NESTED_COMPRESSIONS_MAX {
         let head = source.bytes_at(0..source.len().min(16))?;
         let mut part = Part {
@@ -115,7 +115,7 @@ fn unpack_all(
         }
         let unpacked = unpack(&mut Window::new(Arc::clone(&source)), 0, compression, &limits)?;
         source = unpacked.source;
-        limits.left = limits.left.saturating_sub(source.len());
+        limits.spend(source.len());
         part.unpacked_len = source.len();
         part.len = unpacked.end;
         report.unpacked_len = report.unpacked_len.saturating_add(source.len());

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use std::fs::File;
 use std::io::{BufRead, Read, Write};
 
-use super::LimitExceeded;
 use super::window::Window;
+use super::{ArchiveOptions, LimitExceeded, Unpack};
 use crate::checked::{min_len, to_u64, to_usize};
 use crate::errno::Errno;
 use crate::error::{Corrupt, Error, Result};
@@ -14,7 +14,7 @@ use crate::format::Unsupported;
 use crate::format::compress::{
     Compression, Fed, GzipMember, Packed, StreamCorrupt, deflate_max, is_continuation, is_supported, undo,
 };
-use crate::limits::{ARCHIVE_PARTS_MAX, UNPACKED_IN_MEMORY_MAX};
+use crate::limits::{ARCHIVE_PARTS_MAX, UNPACKED_IN_MEMORY_MIN};
 use crate::source::{BytesSource, FileSource, MmapSource, Source};
 
 /// How much may come out, and how strictly to look.
@@ -24,8 +24,32 @@ pub(super) struct UnpackLimits {
     pub(super) left: u64,
     /// The limit to name when there are more.
     pub(super) max: u64,
+    /// Bytes that may still be kept in memory.
+    pub(super) in_memory: u64,
     /// Take what Linux takes: one member, up to the damage, sums ignored where Linux does.
     pub(super) as_linux: bool,
+}
+
+impl UnpackLimits {
+    pub(super) const fn new(options: &ArchiveOptions) -> Self {
+        let ArchiveOptions { max_unpacked, max_in_memory, .. } = *options;
+        let as_linux = matches!(options.unpack, Unpack::AsLinux);
+        Self { left: max_unpacked, max: max_unpacked, in_memory: max_in_memory, as_linux }
+    }
+
+    /// So much has come out.
+    pub(super) fn spend(&mut self, len: u64) {
+        self.left = self.left.saturating_sub(len);
+        // More than that is in a file.
+        if let Some(left) = self.in_memory.checked_sub(len) {
+            self.in_memory = left;
+        }
+    }
+
+    /// The longest part that is kept in memory.
+    fn in_memory_max(&self) -> u64 {
+        self.in_memory.max(UNPACKED_IN_MEMORY_MIN)
+    }
 }
 
 /// A stream, decompressed.
@@ -89,7 +113,8 @@ pub(super) fn unpack(
 /// The first `want` bytes of what is compressed at `at`, as far as they can be had without trouble.
 pub(crate) fn unpacked_head(source: &Arc<dyn Source>, at: u64, compression: Compression, want: usize) -> Vec<u8> {
     let mut window = Window::new(Arc::clone(source));
-    let limits = UnpackLimits { left: to_u64(want), max: to_u64(want), as_linux: false };
+    let want_len = to_u64(want);
+    let limits = UnpackLimits { left: want_len, max: want_len, in_memory: want_len, as_linux: false };
     let mut stream =
         Stream { input: Input { window: &mut window, at, failed: None }, out: Spool::default(), limits: &limits };
     // Whatever ends it, what came out before is what there is to see.
@@ -155,7 +180,7 @@ impl Stream<'_> {
         let Some(last) = packed.checked_sub(4) else { return Ok(()) };
         if let Some(len) = self.input.window.at(self.input.at.saturating_add(last), 4)?.first_chunk::<4>() {
             let len = u64::from(u32::from_le_bytes(*len)).min(deflate_max(to_usize(packed).unwrap_or(usize::MAX)));
-            if len <= UNPACKED_IN_MEMORY_MAX {
+            if len <= self.limits.in_memory_max() {
                 // Not having the memory is an error only when it is needed.
                 let _ = self.out.bytes.try_reserve_exact(min_len(usize::MAX, len.min(self.limits.left)));
             }
@@ -168,6 +193,8 @@ impl Stream<'_> {
         loop {
             let limit = to_usize(self.limits.left.saturating_sub(self.out.in_file)).unwrap_or(usize::MAX - 1);
             let input = self.input.window.at(self.input.at, GzipMember::WINDOW)?;
+            // Of more at once could come out more than there is room for.
+            let input = input.get(..GzipMember::WINDOW).unwrap_or(input);
             match member.feed(input, &mut self.out.bytes, limit) {
                 Ok(Fed::More(used)) => self.input.consume(used),
                 Ok(Fed::Done(used)) => {
@@ -181,7 +208,7 @@ impl Stream<'_> {
                     return Err(Corrupt::new("gzip", place, corrupt).into());
                 }
             }
-            self.out.spill()?;
+            self.out.spill(self.limits)?;
         }
     }
 
@@ -206,7 +233,9 @@ impl Stream<'_> {
         let mut reader = undo(compression, &mut self.input, self.limits.as_linux)?;
         loop {
             let left = self.limits.left.saturating_sub(self.out.len());
-            let step = left.saturating_add(1).min(UNPACKED_IN_MEMORY_MAX);
+            let step = left.saturating_add(1).min(self.out.step(self.limits));
+            // Not having the memory is an error only when it is needed.
+            let _ = self.out.bytes.try_reserve_exact(to_usize(step).unwrap_or(usize::MAX));
             let count = if self.limits.as_linux {
                 Pieces { inner: &mut reader, len: LINUX_STEP }.take(step).read_to_end(&mut self.out.bytes)?
             } else {
@@ -219,7 +248,7 @@ impl Stream<'_> {
             if to_u64(count) < step {
                 return Ok(true);
             }
-            self.out.spill().map_err(std::io::Error::other)?;
+            self.out.spill(self.limits).map_err(std::io::Error::other)?;
         }
     }
 }
@@ -250,16 +279,23 @@ impl Spool {
         self.in_file.saturating_add(to_u64(self.bytes.len()))
     }
 
-    /// Moves what is in memory to the file, if it is too much, or if the file has the start already.
-    fn spill(&mut self) -> Result<()> {
-        /// Bytes that are gathered before they are written.
-        const WRITE_STEP: usize = 1 << 20;
+    /// Bytes that are gathered in memory: once a file has the start, no more than it takes to write them in one go.
+    fn room(&self, limits: &UnpackLimits) -> u64 {
+        match self.file {
+            None => limits.in_memory_max(),
+            Some(_) => UNPACKED_IN_MEMORY_MIN,
+        }
+    }
 
-        let is_over = match self.file {
-            None => to_u64(self.bytes.len()) >= UNPACKED_IN_MEMORY_MAX,
-            Some(_) => self.bytes.len() >= WRITE_STEP,
-        };
-        if is_over { self.write() } else { Ok(()) }
+    /// Bytes to read next: as many as there are already, so that memory grows as the stream does, and no further.
+    fn step(&self, limits: &UnpackLimits) -> u64 {
+        let len = to_u64(self.bytes.len());
+        len.max(UNPACKED_IN_MEMORY_MIN).min(self.room(limits).saturating_sub(len)).max(1)
+    }
+
+    /// Moves what is in memory to the file, if there is no more room.
+    fn spill(&mut self, limits: &UnpackLimits) -> Result<()> {
+        if to_u64(self.bytes.len()) >= self.room(limits) { self.write() } else { Ok(()) }
     }
 
     fn write(&mut self) -> Result<()> {

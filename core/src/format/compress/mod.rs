@@ -170,6 +170,9 @@ enum Stage {
 /// Output is made room for in steps of at least this many bytes.
 const STEP: usize = 256 << 10;
 
+/// And of at most so many, or the last one would be as much as all that came before.
+const STEP_MAX: usize = 32 << 20;
+
 impl GzipMember {
     /// Bytes of input, or all up to the end, that every step must be offered: the longest header taken.
     pub const WINDOW: usize = 128 << 10;
@@ -231,7 +234,7 @@ impl GzipMember {
             if out.capacity() == before {
                 // One byte more than the limit shows that there is more.
                 let room = limit.saturating_add(1).saturating_sub(before);
-                if out.try_reserve_exact(before.max(STEP).min(room)).is_err() {
+                if out.try_reserve_exact(before.clamp(STEP, STEP_MAX).min(room)).is_err() {
                     return Ok(Fed::NoMemory);
                 }
             }

@@ -134,6 +134,9 @@ pub enum Loss {
     /// Extended attributes that the target does not take.
     #[error("{0} extended attributes are lost: {1}")]
     XattrsRefused(usize, Errno),
+    /// That it has holes, as there are none in layers: all of it is written.
+    #[error("layers have no holes: {0} bytes of zeros are written for them")]
+    Holes(u64),
     /// The content has another length than the node said: somebody changes the file. It is cut, or filled up with zeros.
     #[error("it changed while it was read: {found} bytes instead of {expected}")]
     Changed {
@@ -179,7 +182,7 @@ pub(super) fn pack_found<W: Write>(
 ) -> Result<(W, PackReport)> {
     let groups = groups(&found);
     progress.expect(found.iter().map(|one| one.attr.size).fold(0, u64::saturating_add));
-    let how = How { format, holes: options.holes && !options.as_layer };
+    let how = How { format, holes: format == PackFormat::Tar && options.holes && !options.as_layer };
     thread::scope(|scope| {
         let feed = Feed::new(found, Reader { groups: &groups, how }, scope);
         let mut packing = Packing { feed, groups: &groups, options, progress, report: PackReport::default() };
@@ -192,6 +195,13 @@ pub(super) fn pack_found<W: Write>(
 }
 
 impl PackReport {
+    /// Adds what was lost besides.
+    pub(super) fn lose_all(&mut self, lost: Vec<Lost>) {
+        self.lost_count = self.lost_count.saturating_add(to_u64(lost.len()));
+        let left = SKIPPED_KEPT_MAX.saturating_sub(self.lost.len());
+        self.lost.extend(lost.into_iter().take(left));
+    }
+
     fn lose(&mut self, path: &[u8], what: Loss) {
         self.lost_count = self.lost_count.saturating_add(1);
         if self.lost.len() < SKIPPED_KEPT_MAX {

@@ -1,5 +1,6 @@
 //! What a WASI call costs: our tree (an image under a memory layer, and memory alone) beside wasmtime-wasi's own
-//! preopen of the same files on tmpfs, in its fastest mode. Ends with a table of the ratios.
+//! preopen of the same files on tmpfs, in its fastest mode. Ends with a table of the ratios; with `--table` there is only
+//! that, and with a part of a call's name after it only that call's line.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +24,10 @@ const CALLS: &[Call] = &[
     Call { name: "fd_read 4 KiB of 256 KiB", export: "read_data", size: Some(4 << 10) },
     Call { name: "fd_read 4 KiB of 32 MiB", export: "read_huge", size: Some(4 << 10) },
     Call { name: "fd_read 64 KiB of 256 KiB", export: "read_data", size: Some(64 << 10) },
-    Call { name: "fd_pwrite 4 KiB", export: "pwrite", size: Some(4 << 10) },
+    Call { name: "fd_pwrite 4 KiB of 16 KiB", export: "pwrite_tiny", size: Some(4 << 10) },
+    Call { name: "fd_pwrite 4 KiB of 256 KiB", export: "pwrite_data", size: Some(4 << 10) },
+    Call { name: "fd_write 4 KiB at the end", export: "append", size: Some(4 << 10) },
+    Call { name: "fd_write 128 B at the end", export: "append", size: Some(128) },
     Call { name: "path_open + fd_close", export: "open_close", size: None },
     Call { name: "path_filestat_get", export: "stat", size: None },
     Call { name: "list 1000, 4 KiB buffer", export: "list", size: Some(4 << 10) },
@@ -73,6 +77,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut on_memory = hosts::ours(memory)?;
     let mut on_host = hosts::theirs(tmpfs.path())?;
 
+    let mut args = std::env::args().skip_while(|arg| arg != "--table");
+    if args.next().is_some() {
+        let part = args.next().unwrap_or_default();
+        table(CALLS.iter().filter(|call| call.name.contains(&part)), &mut on_image, &mut on_memory, &mut on_host);
+        return Ok(());
+    }
     let mut criterion = Criterion::default().configure_from_args();
     for call in CALLS {
         let mut group = criterion.benchmark_group(format!("wasi p1, {}", call.name));
@@ -83,11 +93,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         group.finish();
     }
     criterion.final_summary();
+    table(CALLS.iter(), &mut on_image, &mut on_memory, &mut on_host);
+    Ok(())
+}
 
+fn table<'c, O, T>(
+    calls: impl Iterator<Item = &'c Call>,
+    on_image: &mut Guest<O>,
+    on_memory: &mut Guest<O>,
+    on_host: &mut Guest<T>,
+) {
     println!("\n{:<26} {:>10} {:>10} {:>14} {:>8}", "ns a call", "image", "memory", "wasmtime-wasi", "ratio");
-    for call in CALLS {
-        let (image, memory, host) = (call.nanos(&mut on_image), call.nanos(&mut on_memory), call.nanos(&mut on_host));
+    for call in calls {
+        let (image, memory, host) = (call.nanos(on_image), call.nanos(on_memory), call.nanos(on_host));
         println!("{:<26} {image:>10.0} {memory:>10.0} {host:>14.0} {:>7.1}x", call.name, host / image);
     }
-    Ok(())
 }

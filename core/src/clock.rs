@@ -61,15 +61,40 @@ impl From<std::time::SystemTime> for Timestamp {
 pub trait Clock: Debug + Send + Sync + 'static {
     /// The current time.
     fn now(&self) -> Timestamp;
+
+    /// The time some milliseconds ago at most, where that is known for less than the current time costs. It is never
+    /// before a time that this clock gave earlier.
+    fn recent(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// The machine's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
+/// The latest time that [`SystemClock`] gave, in nanoseconds since 1970, so that recent times do not fall behind it.
+static LATEST: AtomicU64 = AtomicU64::new(0);
+
+/// How far a recent time may be behind at most, in nanoseconds: the longest tick that Linux has.
+const TICK_MAX: u64 = 10_000_000;
+
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        std::time::SystemTime::now().into()
+        let now = Timestamp::from(std::time::SystemTime::now());
+        LATEST.fetch_max(now.as_unix_nanos(), Ordering::Relaxed);
+        now
+    }
+
+    /// As Linux stamps its files: with the time of the last tick.
+    #[cfg(target_os = "linux")]
+    fn recent(&self) -> Option<Timestamp> {
+        let tick = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        let tick = Timestamp { secs: tick.tv_sec, nanos: u32::try_from(tick.tv_nsec).ok()? };
+        let latest = LATEST.load(Ordering::Relaxed);
+        // One that is further ahead is of before somebody set the clock back.
+        let ahead = latest.saturating_sub(tick.as_unix_nanos());
+        Some(if ahead == 0 || ahead > TICK_MAX { tick } else { Timestamp::from_unix_nanos(latest) })
     }
 }
 
@@ -132,6 +157,16 @@ mod tests {
         let quarter_past = std::time::UNIX_EPOCH - Duration::from_millis(5250);
         assert_eq!(Timestamp::from(quarter_past), Timestamp { secs: -6, nanos: 750_000_000 });
         assert_eq!(Timestamp::from(quarter_past).as_unix_nanos(), 0);
+    }
+
+    #[test]
+    fn recent_times_are_between_those_before_and_those_after() {
+        for _ in 0..1000 {
+            let before = SystemClock.now();
+            let recent = SystemClock.recent().unwrap_or(before);
+            assert!(before <= recent && recent <= SystemClock.now());
+        }
+        assert_eq!(TickingClock::new(0, Duration::from_nanos(1)).recent(), None, "it would have to move");
     }
 
     #[test]

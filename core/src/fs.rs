@@ -17,6 +17,7 @@ mod batch;
 mod node_ref;
 mod snapshot;
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Debug;
 use core::ops::Range;
@@ -352,6 +353,13 @@ pub trait WritableFileSystem: FileSystem {
     /// [`FILE_SIZE_MAX`](crate::limits::FILE_SIZE_MAX); a write across it is short.
     fn write_at(&self, node: NodeId, at: WriteAt, buf: &[u8]) -> Result<Written>;
 
+    /// The file, for whoever writes and reads it many times: the node is found, and copied up where layers are merged,
+    /// only once. `None` where nothing would come of it, and from filesystems that want to see every call.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    fn open_file(&self, node: NodeId) -> Result<Option<Arc<dyn OpenFile>>>;
+
     /// Writes all of `data` at `offset`, keeping a reference to it instead of a copy where the store can.
     ///
     /// # Errors
@@ -388,6 +396,22 @@ pub trait WritableFileSystem: FileSystem {
     /// # Errors
     /// `EIO`: it is then unknown what is durable.
     fn sync(&self, scope: SyncScope) -> Result<()>;
+}
+
+/// A file that was found. Only for as long as a reference on the node is held; what else is done to the node, by whatever
+/// way, shows here at once, and the other way round.
+pub trait OpenFile: Debug + Send + Sync {
+    /// As [`FileSystem::read_at`].
+    ///
+    /// # Errors
+    /// As there.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize>;
+
+    /// As [`WritableFileSystem::write_at`].
+    ///
+    /// # Errors
+    /// As there.
+    fn write_at(&self, at: WriteAt, buf: &[u8]) -> Result<Written>;
 }
 
 /// Conveniences for callers, written once over the trait.

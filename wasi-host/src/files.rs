@@ -5,13 +5,11 @@
 //!
 //! # Handles
 //! The generated bindings know a descriptor as a resource of wasmtime-wasi's own type, which is a file of the host. The
-//! type is only a tag: what is in the table under that number is a `Node`, and nothing else here ever looks there with
-//! another type. `tagged` and `untagged` are the only places that change the tag.
+//! type is only a tag: the number is one of `Nodes`, and nobody else ever looks for it in the store's table.
 
 mod listing;
 mod node;
-
-use std::sync::Arc;
+mod nodes;
 
 use mountless::attr::{Attr, FileType, SetAttr};
 use mountless::clock::Timestamp;
@@ -23,6 +21,7 @@ use wasmtime::component::{HasData, Resource, ResourceTable, ResourceTableError};
 
 pub(crate) use self::listing::Listing;
 pub(crate) use self::node::{Flags, Node, READ_MAX, len_u64};
+use self::nodes::Nodes;
 use crate::host::{self, Limits};
 
 /// Previews 2 and 3 say no mode.
@@ -39,7 +38,7 @@ pub struct Files {
     preopens: Vec<(String, Location)>,
     /// Where paths of the guest led.
     walks: WalkCache,
-    open_count: usize,
+    nodes: Nodes,
     limits: Limits,
 }
 
@@ -47,7 +46,13 @@ impl Files {
     /// The files of `namespace`: those below the directories that [`preopen`](Self::preopen) gives.
     #[must_use]
     pub fn new(namespace: Namespace) -> Self {
-        Self { namespace, preopens: Vec::new(), walks: WalkCache::default(), open_count: 0, limits: Limits::default() }
+        Self {
+            namespace,
+            preopens: Vec::new(),
+            walks: WalkCache::default(),
+            nodes: Nodes::default(),
+            limits: Limits::default(),
+        }
     }
 
     /// Gives the guest the directory at `path`, an absolute path in the namespace, under the name `name`.
@@ -138,29 +143,26 @@ pub(crate) fn logged(error: &Error) -> Errno {
     error.errno()
 }
 
-fn tagged(node: Resource<Node>) -> Handle {
-    Resource::new_own(node.rep())
-}
+impl Files {
+    /// What a handle stands for.
+    pub(crate) fn node(&self, handle: &Handle) -> Answer<&Node> {
+        Ok(self.nodes.get(handle.rep())?)
+    }
 
-fn untagged(handle: &Handle) -> Resource<Node> {
-    Resource::new_borrow(handle.rep())
-}
+    /// A directory, to find names in.
+    fn dir(&self, handle: &Handle) -> Answer<&Location> {
+        Ok(self.node(handle)?.dir()?)
+    }
 
-/// What a handle stands for.
-pub(crate) fn node<'t>(table: &'t ResourceTable, handle: &Handle) -> Answer<&'t Node> {
-    Ok(table.get(&untagged(handle))?)
-}
+    /// A file, to be read, written or sized.
+    pub(crate) fn file(&self, handle: &Handle) -> Answer<&Node> {
+        let node = self.node(handle)?;
+        if node.open().file_type().is_dir() { Err(Errno::BadFd.into()) } else { Ok(node) }
+    }
 
-/// A directory, to find names in.
-fn dir<'t>(table: &'t ResourceTable, handle: &Handle) -> Answer<&'t Location> {
-    let open = node(table, handle)?.open();
-    if open.file_type().is_dir() { Ok(open.location()) } else { Err(Errno::NotDir.into()) }
-}
-
-/// A file, to be read, written or sized.
-pub(crate) fn file<'t>(table: &'t ResourceTable, handle: &Handle) -> Answer<&'t Node> {
-    let node = node(table, handle)?;
-    if node.open().file_type().is_dir() { Err(Errno::BadFd.into()) } else { Ok(node) }
+    fn insert(&mut self, open: Descriptor, flags: Flags) -> Answer<Handle> {
+        Ok(Resource::new_own(self.nodes.insert(Node::new(open, flags))?))
+    }
 }
 
 /// The calls. Those that take a path refuse with what the walk refuses with; see the namespace's module for its rules.
@@ -168,19 +170,17 @@ impl View<'_> {
     /// New handles for all preopens.
     pub(crate) fn preopens(&mut self) -> Answer<Vec<(Handle, String)>> {
         let mut handles = Vec::with_capacity(self.files.preopens.len());
-        for (name, dir) in &self.files.preopens {
+        for (name, dir) in self.files.preopens.clone() {
             let flags = Flags { mutate_directory: dir.writable().is_ok(), ..Flags::default() };
-            let node = Node::new(Arc::new(Descriptor::open_dir(dir.clone())?), flags);
-            handles.push((tagged(self.table.push(node)?), name.clone()));
+            handles.push((self.files.insert(Descriptor::open_dir(dir)?, flags)?, name));
         }
-        self.files.open_count = self.files.open_count.saturating_add(handles.len());
         Ok(handles)
     }
 
     pub(crate) fn open_at(&mut self, at: &Handle, path: &str, how: &OpenHow, flags: Flags) -> Answer<Handle> {
-        let dir = dir(self.table, at)?;
+        let dir = self.files.nodes.get(at.rep())?.dir()?;
         // Before the tree is touched.
-        if self.files.open_count >= self.files.limits.descriptors {
+        if self.files.nodes.open_count() >= self.files.limits.descriptors {
             return Err(Errno::TooManyFiles.into());
         }
         let how = OpenHow {
@@ -191,47 +191,44 @@ impl View<'_> {
         };
         let mut open = self.files.walks.open_at(&self.files.namespace, dir, path.as_bytes(), &how)?;
         open.limit_len(self.files.limits.file_bytes);
-        let handle = self.table.push(Node::new(Arc::new(open), flags))?;
-        self.files.open_count = self.files.open_count.saturating_add(1);
-        Ok(tagged(handle))
+        self.files.insert(open, flags)
     }
 
     pub(crate) fn close(&mut self, handle: &Handle) -> Answer<()> {
-        self.table.delete(Resource::<Node>::new_own(handle.rep()))?;
-        self.files.open_count = self.files.open_count.saturating_sub(1);
+        self.files.nodes.remove(handle.rep())?;
         Ok(())
     }
 
     pub(crate) fn attr(&self, handle: &Handle) -> Answer<Attr> {
-        Ok(node(self.table, handle)?.open().attr()?)
+        Ok(self.files.node(handle)?.open().attr()?)
     }
 
     pub(crate) fn attr_at(&mut self, at: &Handle, path: &str, follow: Follow) -> Answer<Attr> {
-        let dir = dir(self.table, at)?;
+        let dir = self.files.nodes.get(at.rep())?.dir()?;
         Ok(self.files.walks.attr_at(&self.files.namespace, dir, path.as_bytes(), follow)?)
     }
 
     pub(crate) fn set_times(&self, handle: &Handle, times: &SetAttr) -> Answer<()> {
-        node(self.table, handle)?.open().set_attr(times)?;
+        self.files.node(handle)?.open().set_attr(times)?;
         Ok(())
     }
 
     pub(crate) fn set_times_at(&self, at: &Handle, path: &str, follow: Follow, times: &SetAttr) -> Answer<()> {
-        self.files.namespace.set_attr_at(dir(self.table, at)?, path.as_bytes(), follow, times)?;
+        self.files.namespace.set_attr_at(self.files.dir(at)?, path.as_bytes(), follow, times)?;
         Ok(())
     }
 
     pub(crate) fn set_size(&self, handle: &Handle, size: u64) -> Answer<()> {
-        Ok(file(self.table, handle)?.open().set_len(size)?)
+        Ok(self.files.file(handle)?.open().set_len(size)?)
     }
 
     pub(crate) fn sync(&self, handle: &Handle, data_only: bool) -> Answer<()> {
-        Ok(node(self.table, handle)?.open().sync(data_only)?)
+        Ok(self.files.node(handle)?.open().sync(data_only)?)
     }
 
     /// Nothing comes of advice, but nonsense is refused.
     pub(crate) fn advise(&self, handle: &Handle, offset: u64, len: u64) -> Answer<()> {
-        file(self.table, handle)?;
+        self.files.file(handle)?;
         match offset.checked_add(len) {
             Some(end) if i64::try_from(end).is_ok() => Ok(()),
             _ => Err(Errno::Invalid.into()),
@@ -239,24 +236,25 @@ impl View<'_> {
     }
 
     pub(crate) fn create_dir_at(&self, at: &Handle, path: &str) -> Answer<()> {
-        Ok(self.files.namespace.create_dir_at(dir(self.table, at)?, path.as_bytes(), DIR_MODE)?)
+        Ok(self.files.namespace.create_dir_at(self.files.dir(at)?, path.as_bytes(), DIR_MODE)?)
     }
 
     pub(crate) fn remove_dir_at(&mut self, at: &Handle, path: &str) -> Answer<()> {
-        let dir = dir(self.table, at)?;
+        let dir = self.files.nodes.get(at.rep())?.dir()?;
         self.files.walks.clear();
         Ok(self.files.namespace.remove_dir_at(dir, path.as_bytes())?)
     }
 
     pub(crate) fn unlink_at(&mut self, at: &Handle, path: &str) -> Answer<()> {
-        let dir = dir(self.table, at)?;
+        let dir = self.files.nodes.get(at.rep())?.dir()?;
         // What is removed must not be kept by having been walked to.
         self.files.walks.clear();
         Ok(self.files.namespace.unlink_at(dir, path.as_bytes())?)
     }
 
     pub(crate) fn rename_at(&mut self, from: (&Handle, &str), to: (&Handle, &str)) -> Answer<()> {
-        let (from_dir, to_dir) = (dir(self.table, from.0)?, dir(self.table, to.0)?);
+        let nodes = &self.files.nodes;
+        let (from_dir, to_dir) = (nodes.get(from.0.rep())?.dir()?, nodes.get(to.0.rep())?.dir()?);
         self.files.walks.clear();
         let (from, to) = (from.1.as_bytes(), to.1.as_bytes());
         Ok(self.files.namespace.rename_at(from_dir, from, to_dir, to, RenameMode::Replace)?)
@@ -264,7 +262,7 @@ impl View<'_> {
 
     /// A link is linked, not followed: asking to follow is `EINVAL`.
     pub(crate) fn link_at(&self, from: (&Handle, &str), follow: Follow, to: (&Handle, &str)) -> Answer<()> {
-        let (from_dir, to_dir) = (dir(self.table, from.0)?, dir(self.table, to.0)?);
+        let (from_dir, to_dir) = (self.files.dir(from.0)?, self.files.dir(to.0)?);
         if follow == Follow::Yes {
             return Err(Errno::Invalid.into());
         }
@@ -272,36 +270,36 @@ impl View<'_> {
     }
 
     pub(crate) fn symlink_at(&self, target: &str, at: &Handle, path: &str) -> Answer<()> {
-        Ok(self.files.namespace.symlink_at(target.as_bytes(), dir(self.table, at)?, path.as_bytes())?)
+        Ok(self.files.namespace.symlink_at(target.as_bytes(), self.files.dir(at)?, path.as_bytes())?)
     }
 
     pub(crate) fn read_link_at(&self, at: &Handle, path: &str) -> Answer<String> {
-        let target = self.files.namespace.read_link_at(dir(self.table, at)?, path.as_bytes())?;
+        let target = self.files.namespace.read_link_at(self.files.dir(at)?, path.as_bytes())?;
         Ok(String::from_utf8(target.into()).map_err(|_| Errno::IllegalSequence)?)
     }
 
     pub(crate) fn is_same(&self, one: &Handle, other: &Handle) -> Answer<bool> {
-        Ok(node(self.table, one)?.open().location().is_same(node(self.table, other)?.open().location()))
+        Ok(self.files.node(one)?.open().location().is_same(self.files.node(other)?.open().location()))
     }
 
     /// A file to be streamed from. A directory is `EISDIR` here, says the interface.
     pub(crate) fn readable(&self, handle: &Handle) -> Answer<Node> {
-        let node = node(self.table, handle)?;
+        let node = self.files.node(handle)?;
         if node.open().file_type().is_dir() {
             return Err(Errno::IsDir.into());
         }
-        if node.open().readable() { Ok(node.clone()) } else { Err(Errno::BadFd.into()) }
+        if node.open().readable() { Ok(node.again()) } else { Err(Errno::BadFd.into()) }
     }
 
     /// A file to be streamed to.
     pub(crate) fn writable(&self, handle: &Handle) -> Answer<Node> {
-        let node = file(self.table, handle)?;
-        if node.open().writable() { Ok(node.clone()) } else { Err(Errno::BadFd.into()) }
+        let node = self.files.file(handle)?;
+        if node.open().writable() { Ok(node.again()) } else { Err(Errno::BadFd.into()) }
     }
 
     pub(crate) fn listing(&self, handle: &Handle) -> Answer<Listing> {
-        let node = node(self.table, handle)?;
-        if node.open().file_type().is_dir() { Ok(Listing::new(node.clone())) } else { Err(Errno::NotDir.into()) }
+        let node = self.files.node(handle)?;
+        if node.open().file_type().is_dir() { Ok(Listing::new(node.again())) } else { Err(Errno::NotDir.into()) }
     }
 }
 

@@ -32,7 +32,7 @@ use mountless::namespace::{Descriptor, Location, Namespace, WalkCache};
 
 #[cfg(feature = "engine")]
 pub use self::linker::{Exit, MODULE, TimedOut, WasiP1, add_to_linker, check_imports};
-use self::table::{Handle, Slot, Table};
+use self::table::{Handle, Preopen, Slot, Table};
 use crate::host::{Fail, Host, Limits, Stdio};
 
 /// What a call answers: nothing, since results go to the guest's memory.
@@ -101,7 +101,10 @@ impl Process {
     /// `ENOTDIR`, `EMFILE`.
     pub fn preopen(&mut self, name: &str, dir: &Location) -> Result<u32> {
         let dir = Descriptor::open_dir(dir.clone())?;
-        Ok(self.table.insert(Slot { preopen: Some(name.into()), ..Slot::new(Handle::Dir(dir), 0) })?)
+        Ok(self.table.insert(Slot {
+            preopen: Some(Box::new(Preopen { name: name.into() })),
+            ..Slot::new(Handle::Dir(dir), 0)
+        })?)
     }
 
     /// The tree.

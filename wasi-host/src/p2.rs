@@ -44,7 +44,7 @@ mod errno;
 mod host;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use wasmtime::component::Linker;
 use wasmtime_wasi::p2::bindings::filesystem::preopens;

@@ -29,6 +29,8 @@
 mod errno;
 mod host;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use wasmtime::component::Linker;
 use wasmtime_wasi::p3::bindings::filesystem::{preopens, types};

@@ -16,7 +16,7 @@ use crate::errno::Errno;
 use crate::error::Result;
 use crate::fs::{
     Allocate, Cookie, DirBatch, DirEntry, Entry, Extent, FileSystem, FileSystemExt, FsInfo, NewKind, NewNode, NodeId,
-    RenameMode, Snapshot, SyncScope, WritableFileSystem, WriteAt, Written, XattrMode,
+    OpenFile, RenameMode, Snapshot, SyncScope, WritableFileSystem, WriteAt, Written, XattrMode,
 };
 use crate::name::Name;
 
@@ -236,6 +236,10 @@ impl WritableFileSystem for LinuxUpper {
 
     fn write_at(&self, node: NodeId, at: WriteAt, buf: &[u8]) -> Result<Written> {
         self.to()?.write_at(node, at, buf)
+    }
+
+    fn open_file(&self, node: NodeId) -> Result<Option<Arc<dyn OpenFile>>> {
+        self.to()?.open_file(node)
     }
 
     fn write_shared(&self, node: NodeId, offset: u64, data: Bytes) -> Result<()> {

@@ -22,9 +22,38 @@ group! { "data":
     only_files_have_content,
     long_pieces_across_borders,
     random_operations,
+    an_open_file_is_the_node,
     two_appending_threads,
     threads_in_different_parts,
     reads_see_whole_appends,
+}
+
+/// Where the filesystem lends it. What is done in one way shows in the other, also after the last name is gone.
+fn an_open_file_is_the_node(t: &Tree) {
+    let file = t.file_with(&t.root, "f", b"0123456789");
+    let Some(open) = t.writable().open_file(file.node()).unwrap() else { return };
+    let read = || {
+        let mut buf = [0; 64];
+        let count = open.read_at(0, &mut buf).unwrap();
+        buf[..count].to_vec()
+    };
+    let written = open.write_at(WriteAt::Offset(8), b"abcd").unwrap();
+    assert_eq!((written.count, written.end), (4, 12));
+    assert_eq!((t.read(&file), t.attr(&file).size), (b"01234567abcd".to_vec(), 12));
+    t.write(&file, 0, b"xy");
+    assert_eq!(open.write_at(WriteAt::End, b"!").unwrap().end, 13);
+    assert_eq!(read(), b"xy234567abcd!");
+    t.resize(&file, 3).unwrap();
+    let before = t.attr(&file);
+    assert_eq!(open.write_at(WriteAt::End, b"").unwrap().count, 0);
+    assert_eq!((read(), t.attr(&file)), (b"xy2".to_vec(), before), "nothing written, nothing changed");
+    open.write_at(WriteAt::End, b"?").unwrap();
+    let after = t.attr(&file);
+    assert!(after.mtime > before.mtime && after.ctime == after.mtime, "{after:?}");
+    assert_eq!(open.write_at(WriteAt::Offset(crate::limits::FILE_SIZE_MAX), b"x").unwrap_err(), Errno::FileTooBig);
+    t.writable().unlink(t.root.node(), crate::name::Name::new(b"f").unwrap()).unwrap();
+    open.write_at(WriteAt::Offset(0), b"open").unwrap();
+    assert_eq!((read(), t.read(&file)), (b"open".to_vec(), b"open".to_vec()));
 }
 
 fn written_and_read_back(t: &Tree) {

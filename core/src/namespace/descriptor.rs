@@ -1,5 +1,6 @@
 //! An open node: access mode, position, append.
 
+use alloc::sync::Arc;
 use core::ops::Range;
 use std::io::SeekFrom;
 use std::sync::OnceLock;
@@ -12,7 +13,7 @@ use crate::attr::{Attr, Device, FileType, SetAttr};
 use crate::checked::{min_len, to_u64, to_usize};
 use crate::errno::Errno;
 use crate::error::Result;
-use crate::fs::{Allocate, Cookie, DirBatch, DirEntry, Snapshot, SyncScope, WriteAt, Written, shared_zeros};
+use crate::fs::{Allocate, Cookie, DirBatch, DirEntry, OpenFile, Snapshot, SyncScope, WriteAt, Written, shared_zeros};
 use crate::limits::FILE_SIZE_MAX;
 
 /// An open file or directory. The position is its own; two opens of one file have two.
@@ -26,6 +27,8 @@ pub struct Descriptor {
     len_max: u64,
     /// The file's bytes, if they can be had for longer than a call; asked for by the first read.
     snapshot: OnceLock<Option<Snapshot>>,
+    /// The file itself, once it was written, if its filesystem lends it.
+    written: OnceLock<Option<Arc<dyn OpenFile>>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,7 +86,27 @@ impl Descriptor {
             }
         }
         let access = Access { read: how.read, write: how.write, append: how.append };
-        Ok(Self { location, content, access, position: 0, len_max: FILE_SIZE_MAX, snapshot: OnceLock::new() })
+        Ok(Self {
+            location,
+            content,
+            access,
+            position: 0,
+            len_max: FILE_SIZE_MAX,
+            snapshot: OnceLock::new(),
+            written: OnceLock::new(),
+        })
+    }
+
+    /// The same node open once more in the same way, with a position of its own at the start.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self {
+            location: self.location.clone(),
+            position: 0,
+            snapshot: OnceLock::new(),
+            written: OnceLock::new(),
+            ..*self
+        }
     }
 
     /// A directory as a descriptor, for preopens.
@@ -183,6 +206,9 @@ impl Descriptor {
 
     #[inline]
     fn read_file(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        if let Some(Some(file)) = self.written.get() {
+            return file.read_at(offset, buf);
+        }
         match self.snapshot() {
             Some(bytes) => Ok(copy_from(bytes, offset, buf)),
             None => self.location.fs().read_at(self.location.node(), offset, buf),
@@ -262,7 +288,10 @@ impl Descriptor {
         match self.content {
             Content::File => {
                 let buf = if self.len_max < FILE_SIZE_MAX { self.within_len(at, buf)? } else { buf };
-                self.location.writable()?.write_at(self.location.node(), at, buf)
+                match self.written.get() {
+                    Some(Some(file)) => file.write_at(at, buf),
+                    _ => self.write_to_fs(at, buf),
+                }
             }
             Content::Dir => Err(Errno::IsDir.into()),
             Content::Null | Content::Zero => {
@@ -271,6 +300,17 @@ impl Descriptor {
             }
             Content::Full => Err(Errno::NoSpace.into()),
         }
+    }
+
+    /// Writes, and asks for the file if that was not done yet.
+    fn write_to_fs(&self, at: WriteAt, buf: &[u8]) -> Result<Written> {
+        let (writable, node) = (self.location.writable()?, self.location.node());
+        let written = writable.write_at(node, at, buf)?;
+        // Only after something was written: until then a merged node is the lower's. Any failure is the write's to report.
+        if written.count > 0 && self.written.get().is_none() {
+            let _ = self.written.set(writable.open_file(node).ok().flatten());
+        }
+        Ok(written)
     }
 
     /// What of `buf` may be written. Where several append at once, each may come to the limit by itself.

@@ -16,8 +16,8 @@ use mountless::Result;
 use mountless::attr::{Attr, FileType, SetAttr};
 use mountless::conformance::{Capabilities, Case};
 use mountless::fs::{
-    Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FileSystemExt, FsInfo, NewNode, NodeId, RenameMode,
-    Snapshot, SyncScope, WritableFileSystem, WriteAt, Written, XattrMode,
+    Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FileSystemExt, FsInfo, NewNode, NodeId, OpenFile,
+    RenameMode, Snapshot, SyncScope, WritableFileSystem, WriteAt, Written, XattrMode,
 };
 use mountless::name::Name;
 
@@ -182,6 +182,10 @@ impl WritableFileSystem for Rehearsal {
         })
     }
 
+    fn open_file(&self, _: NodeId) -> Result<Option<Arc<dyn OpenFile>>> {
+        Ok(None)
+    }
+
     fn write_shared(&self, node: NodeId, offset: u64, data: Bytes) -> Result<()> {
         let range = offset..offset.saturating_add(data.len() as u64);
         self.step(&Step::Write(range, self.lower.attr(node)?.size), |fs| fs.write_shared(node, offset, data))
@@ -321,6 +325,10 @@ impl WritableFileSystem for Performance {
             }
             _ => self.writable()?.write_at(node, at, buf),
         }
+    }
+
+    fn open_file(&self, node: NodeId) -> Result<Option<Arc<dyn OpenFile>>> {
+        if self.rehearsed() { Ok(None) } else { self.writable()?.open_file(node) }
     }
 
     fn write_shared(&self, node: NodeId, offset: u64, data: Bytes) -> Result<()> {

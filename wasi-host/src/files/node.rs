@@ -1,11 +1,9 @@
 //! An open node, as descriptors and streams hold it.
 
-use std::sync::Arc;
-
 use bytes::{Bytes, BytesMut};
 use mountless::errno::Errno;
 use mountless::fs::WriteAt;
-use mountless::namespace::Descriptor;
+use mountless::namespace::{Descriptor, Location};
 
 use super::logged;
 
@@ -26,20 +24,31 @@ pub(crate) struct Flags {
     pub(crate) requested_write_sync: bool,
 }
 
-/// An open node. Clones share it: a stream outlives the descriptor it was made from.
-#[derive(Clone, Debug)]
+/// An open node.
+#[derive(Debug)]
 pub(crate) struct Node {
-    open: Arc<Descriptor>,
+    open: Descriptor,
     flags: Flags,
 }
 
 impl Node {
-    pub(super) const fn new(open: Arc<Descriptor>, flags: Flags) -> Self {
+    pub(super) const fn new(open: Descriptor, flags: Flags) -> Self {
         Self { open, flags }
     }
 
-    pub(crate) fn open(&self) -> &Descriptor {
+    pub(crate) const fn open(&self) -> &Descriptor {
         &self.open
+    }
+
+    /// The same for a stream, which outlives the descriptor it was made from.
+    pub(super) fn again(&self) -> Self {
+        Self { open: self.open.again(), flags: self.flags }
+    }
+
+    /// # Errors
+    /// `ENOTDIR`.
+    pub(super) fn dir(&self) -> Result<&Location, Errno> {
+        if self.open.file_type().is_dir() { Ok(self.open.location()) } else { Err(Errno::NotDir) }
     }
 
     pub(crate) const fn flags(&self) -> Flags {

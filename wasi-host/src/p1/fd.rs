@@ -375,7 +375,7 @@ impl Process {
     /// The length of a preopen's name.
     pub fn fd_prestat_get(&mut self, memory: &mut [u8], fd: u32, prestat: Ptr) -> CallResult {
         abi::range(memory, prestat, 8)?;
-        let name = self.table.get(fd)?.preopen.as_deref().ok_or(Errno::BadFd)?;
+        let name = &self.table.get(fd)?.preopen.as_ref().ok_or(Errno::BadFd)?.name;
         let len = u32::try_from(name.len()).map_err(|_| Errno::NameTooLong)?;
         // Tag 0, a directory, in the low half.
         Ok(abi::put_u64(memory, prestat, u64::from(len) << 32)?)
@@ -383,7 +383,7 @@ impl Process {
 
     /// A preopen's name.
     pub fn fd_prestat_dir_name(&mut self, memory: &mut [u8], fd: u32, buf: Ptr, len: u32) -> CallResult {
-        let name = self.table.get(fd)?.preopen.as_deref().ok_or(Errno::BadFd)?;
+        let name = &self.table.get(fd)?.preopen.as_ref().ok_or(Errno::BadFd)?.name;
         let buf = abi::bytes_mut(memory, buf, len)?;
         buf.get_mut(..name.len()).ok_or(Errno::NameTooLong)?.copy_from_slice(name.as_bytes());
         Ok(())

@@ -22,8 +22,14 @@ pub(super) struct Slot {
     pub(super) handle: Handle,
     /// Flags without `APPEND`, which the descriptor keeps.
     pub(super) flags: u16,
-    /// The name a preopen is found by.
-    pub(super) preopen: Option<Box<str>>,
+    /// Few descriptors are preopens, and all are moved when they are opened and closed: this is small.
+    pub(super) preopen: Option<Box<Preopen>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Preopen {
+    /// By which the guest finds it.
+    pub(super) name: Box<str>,
 }
 
 impl Slot {

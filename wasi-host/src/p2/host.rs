@@ -17,7 +17,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult, IoEr
 
 use super::errno::code;
 use super::stream::{FileInput, FileOutput};
-use crate::files::{self, Fail, Flags, Handle, Kind, Listing, Node, View, len_u64, node, timestamp};
+use crate::files::{self, Fail, Flags, Handle, Kind, Listing, Node, View, len_u64, timestamp};
 
 impl From<Fail> for FsError {
     fn from(fail: Fail) -> Self {
@@ -175,11 +175,11 @@ impl types::HostDescriptor for View<'_> {
     }
 
     fn get_flags(&mut self, fd: Handle) -> FsResult<DescriptorFlags> {
-        Ok(shown_flags(node(self.table, &fd)?))
+        Ok(shown_flags(self.files.node(&fd)?))
     }
 
     fn get_type(&mut self, fd: Handle) -> FsResult<DescriptorType> {
-        Ok(descriptor_type(node(self.table, &fd)?.open().file_type()))
+        Ok(descriptor_type(self.files.node(&fd)?.open().file_type()))
     }
 
     fn set_size(&mut self, fd: Handle, size: u64) -> FsResult<()> {
@@ -191,13 +191,13 @@ impl types::HostDescriptor for View<'_> {
     }
 
     fn read(&mut self, fd: Handle, len: u64, offset: u64) -> FsResult<(Vec<u8>, bool)> {
-        let bytes = files::file(self.table, &fd)?.read(offset, len).map_err(errno)?;
+        let bytes = self.files.file(&fd)?.read(offset, len).map_err(errno)?;
         let at_end = bytes.is_empty() && len > 0;
         Ok((bytes.into(), at_end))
     }
 
     fn write(&mut self, fd: Handle, buf: Vec<u8>, offset: u64) -> FsResult<u64> {
-        let written = files::file(self.table, &fd)?.write(WriteAt::Offset(offset), &buf);
+        let written = self.files.file(&fd)?.write(WriteAt::Offset(offset), &buf);
         Ok(len_u64(written.map_err(errno)?))
     }
 

@@ -1,6 +1,6 @@
 //! The calls over a memory filesystem, without an engine.
 
-mod alike;
+pub(crate) mod alike;
 
 use std::sync::Arc;
 
@@ -27,23 +27,23 @@ const WRITE: DescriptorFlags = DescriptorFlags::WRITE;
 const CREATE: OpenFlags = OpenFlags::CREATE;
 
 /// A component without code: its table of resources, and calls as bindings would make them.
-struct Guest {
+pub(crate) struct Guest {
     files: Files,
     table: ResourceTable,
     root: u32,
 }
 
-fn answer<T>(result: FsResult<T>) -> Result<T, ErrorCode> {
+pub(crate) fn answer<T>(result: FsResult<T>) -> Result<T, ErrorCode> {
     result.map_err(|error| error.downcast().expect("a trap"))
 }
 
 /// A handle lent to a call.
-fn lent(rep: u32) -> Handle {
+pub(crate) fn lent(rep: u32) -> Handle {
     Resource::new_borrow(rep)
 }
 
 impl Guest {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::on(Namespace::new(Arc::new(MemFs::new())), "/")
     }
 
@@ -66,7 +66,7 @@ impl Guest {
         self.files.namespace().clone()
     }
 
-    fn open_with(
+    pub(crate) fn open_with(
         &mut self,
         dir: u32,
         follow: PathFlags,
@@ -86,11 +86,11 @@ impl Guest {
         self.open(path, CREATE, READ | WRITE).unwrap()
     }
 
-    fn read(&mut self, fd: u32, len: u64, offset: u64) -> Result<(Vec<u8>, bool), ErrorCode> {
+    pub(crate) fn read(&mut self, fd: u32, len: u64, offset: u64) -> Result<(Vec<u8>, bool), ErrorCode> {
         answer(self.view().read(lent(fd), len, offset))
     }
 
-    fn write(&mut self, fd: u32, content: &[u8], offset: u64) -> Result<u64, ErrorCode> {
+    pub(crate) fn write(&mut self, fd: u32, content: &[u8], offset: u64) -> Result<u64, ErrorCode> {
         answer(self.view().write(lent(fd), content.to_vec(), offset))
     }
 
@@ -99,7 +99,7 @@ impl Guest {
         answer(self.view().stat_at(root, PathFlags::SYMLINK_FOLLOW, path.to_owned())).map(|stat| stat.size)
     }
 
-    fn names(&mut self, fd: u32) -> Result<Vec<String>, ErrorCode> {
+    pub(crate) fn names(&mut self, fd: u32) -> Result<Vec<String>, ErrorCode> {
         let stream = answer(self.view().read_directory(lent(fd)))?.rep();
         let mut names = Vec::new();
         while let Some(entry) = answer(self.view().read_directory_entry(Resource::new_borrow(stream)))? {
@@ -110,7 +110,7 @@ impl Guest {
         Ok(names)
     }
 
-    fn close(&mut self, fd: u32) {
+    pub(crate) fn close(&mut self, fd: u32) {
         HostDescriptor::drop(&mut self.view(), Resource::new_own(fd)).unwrap();
     }
 

@@ -20,7 +20,7 @@ use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
 use super::errno::code;
 use super::stream::{Ending, EntryProducer, FileConsumer, FileProducer, Outcome};
-use crate::files::{self, Answer, Fail, Flags, Handle, HasFiles, Kind, Node, View, node, timestamp};
+use crate::files::{self, Answer, Fail, Flags, Handle, HasFiles, Kind, Node, View, timestamp};
 
 impl From<Fail> for FilesystemError {
     fn from(fail: Fail) -> Self {
@@ -250,11 +250,11 @@ impl<U: 'static> types::HostDescriptorWithStore<U> for HasFiles {
     }
 
     async fn get_flags(store: &Accessor<U, Self>, fd: Handle) -> FilesystemResult<DescriptorFlags> {
-        call(store, |view| node(view.table, &fd).map(shown_flags))
+        call(store, |view| view.files.node(&fd).map(shown_flags))
     }
 
     async fn get_type(store: &Accessor<U, Self>, fd: Handle) -> FilesystemResult<DescriptorType> {
-        call(store, |view| node(view.table, &fd).map(|node| descriptor_type(node.open().file_type())))
+        call(store, |view| view.files.node(&fd).map(|node| descriptor_type(node.open().file_type())))
     }
 
     async fn set_size(store: &Accessor<U, Self>, fd: Handle, size: u64) -> FilesystemResult<()> {

@@ -1,5 +1,6 @@
 //! The writing half of [`HostFs`].
 
+use alloc::sync::Arc;
 use core::ops::Range;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd};
@@ -20,7 +21,8 @@ use crate::checked::{min_len, to_u64};
 use crate::errno::Errno;
 use crate::error::Result;
 use crate::fs::{
-    Allocate, Entry, NewKind, NewNode, NodeId, RenameMode, SyncScope, WritableFileSystem, WriteAt, Written, XattrMode,
+    Allocate, Entry, NewKind, NewNode, NodeId, OpenFile, RenameMode, SyncScope, WritableFileSystem, WriteAt, Written,
+    XattrMode,
 };
 use crate::limits::{FILE_SIZE_MAX, SYMLINK_MAX};
 use crate::name::Name;
@@ -260,6 +262,10 @@ impl WritableFileSystem for HostFs {
                 Ok(Written { count, end: size()? })
             }
         }
+    }
+
+    fn open_file(&self, _: NodeId) -> Result<Option<Arc<dyn OpenFile>>> {
+        Ok(None)
     }
 
     fn write_shared(&self, node: NodeId, offset: u64, data: Bytes) -> Result<()> {

@@ -218,6 +218,11 @@ impl FileData {
             return Err(Errno::FileTooBig.into());
         }
         let buf = &buf[..min_len(buf.len(), room)];
+        // What is written over what was written here before.
+        if let Some(target) = self.owned_mut(offset, buf.len()) {
+            target.copy_from_slice(buf);
+            return Ok(buf.len());
+        }
         let mut done = 0;
         let mut unit = SEGMENT;
         while done < buf.len() {

@@ -10,10 +10,12 @@
 //! 2. a node's `RwLock`: its attributes and content;
 //! 3. the quotas, which are atomics.
 //!
-//! The clock is asked before any of them is taken, and removed nodes are dropped after all are released.
+//! The clock is asked before any of them is taken (for the time of a write, under 1 alone: clocks know nothing of trees),
+//! and removed nodes are dropped after all are released. Who has a file open goes to its lock at once, without 1.
 
 mod data;
 mod dir;
+mod opened;
 mod quota;
 mod tree;
 
@@ -26,16 +28,17 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
+use self::opened::Opened;
 use self::quota::Quota;
-use self::tree::{Content, Limits, Node, ROOT, State, Tree};
-use crate::attr::{Attr, SetAttr, SetTime};
+use self::tree::{Body, Content, Limits, Node, ROOT, State, Tree};
+use crate::attr::{Attr, FileType, SetAttr, SetTime};
 use crate::checked::to_u64;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::errno::Errno;
 use crate::error::Result;
 use crate::fs::{
-    Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FsInfo, NewKind, NewNode, NodeId, RenameMode, Snapshot,
-    SyncScope, WritableFileSystem, WriteAt, Written, XattrMode,
+    Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FsInfo, NewKind, NewNode, NodeId, OpenFile, RenameMode,
+    Snapshot, SyncScope, WritableFileSystem, WriteAt, Written, XattrMode,
 };
 use crate::limits::{NAME_MAX, XATTR_VALUE_MAX, XATTRS_TOTAL_MAX};
 use crate::name::Name;
@@ -117,8 +120,7 @@ impl MemOptions {
         let _ = limits.nodes.charge(1);
         MemFs {
             tree: RwLock::new(Tree::new(&root, self.clock.now())),
-            limits,
-            clock: self.clock,
+            common: Arc::new(Common { limits, clock: self.clock }),
             names_version: AtomicU64::new(0),
         }
     }
@@ -127,10 +129,42 @@ impl MemOptions {
 /// A filesystem in memory.
 pub struct MemFs {
     tree: RwLock<Tree>,
-    limits: Limits,
-    clock: Arc<dyn Clock>,
+    common: Arc<Common>,
     /// See [`FileSystem::names_version`]; counted up under the tree's write lock, before the change.
     names_version: AtomicU64,
+}
+
+/// What writing to any of the files takes, besides the file.
+#[derive(Debug)]
+struct Common {
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+}
+
+impl Common {
+    fn write(&self, body: &Body, file_type: FileType, at: WriteAt, buf: &[u8]) -> Result<Written> {
+        // The current time takes as long to be had as a page to be copied. A recent one does, as it does for Linux, unless
+        // somebody has seen what time there is: that a file was written again must show.
+        let recent = self.clock.recent();
+        let mut now = recent.unwrap_or_else(|| self.clock.now());
+        let mut state = body.write();
+        if recent.is_some() && *state.seen.get_mut() {
+            drop(state);
+            now = self.clock.now();
+            state = body.write();
+        }
+        let data = state.file_mut(file_type)?;
+        let offset = match at {
+            WriteAt::Offset(offset) => offset,
+            WriteAt::End => data.size(),
+        };
+        let count = data.write(offset, buf, &self.limits.bytes)?;
+        if count > 0 {
+            state.touch(now);
+            *state.seen.get_mut() = false;
+        }
+        Ok(Written { count, end: offset.saturating_add(to_u64(count)) })
+    }
 }
 
 impl MemFs {
@@ -157,7 +191,7 @@ impl MemFs {
 
     /// Runs `change` on the tree under its write lock, and drops what it removed afterwards.
     fn change(&self, change: impl FnOnce(&mut Tree, Timestamp) -> Result<tree::Removed>) -> Result<()> {
-        let now = self.clock.now();
+        let now = self.common.clock.now();
         let removed = change(&mut self.names_mut(), now)?;
         drop(removed);
         Ok(())
@@ -169,7 +203,7 @@ impl MemFs {
         node: NodeId,
         change: impl FnOnce(&Node, &mut State, Timestamp) -> Result<T>,
     ) -> Result<T> {
-        let now = self.clock.now();
+        let now = self.common.clock.now();
         let tree = self.tree();
         let node = tree.node(node)?;
         change(node, &mut node.write(), now)
@@ -184,7 +218,7 @@ impl Default for MemFs {
 
 impl fmt::Debug for MemFs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemFs").field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("MemFs").field("limits", &self.common.limits).finish_non_exhaustive()
     }
 }
 
@@ -200,7 +234,7 @@ impl FileSystem for MemFs {
     fn forget(&self, node: NodeId, count: u64) {
         let unused = self.tree().forget(node, count);
         if unused {
-            let removed = self.tree_mut().free(node, &self.limits);
+            let removed = self.tree_mut().free(node, &self.common.limits);
             drop(removed);
         }
     }
@@ -265,10 +299,10 @@ impl FileSystem for MemFs {
         FsInfo {
             kind: "mem",
             may_block: false,
-            total_bytes: self.limits.bytes.limit(),
-            free_bytes: self.limits.bytes.free(),
-            total_nodes: self.limits.nodes.limit(),
-            free_nodes: self.limits.nodes.free(),
+            total_bytes: self.common.limits.bytes.limit(),
+            free_bytes: self.common.limits.bytes.free(),
+            total_nodes: self.common.limits.nodes.limit(),
+            free_nodes: self.common.limits.nodes.free(),
         }
     }
 
@@ -279,46 +313,44 @@ impl FileSystem for MemFs {
 
 impl WritableFileSystem for MemFs {
     fn create(&self, dir: NodeId, name: Name<'_>, node: &NewNode<'_>) -> Result<Entry> {
-        let now = self.clock.now();
-        self.names_mut().create(dir, name, node, &self.limits, now)
+        let now = self.common.clock.now();
+        self.names_mut().create(dir, name, node, &self.common.limits, now)
     }
 
     fn link(&self, node: NodeId, dir: NodeId, name: Name<'_>) -> Result<()> {
-        let now = self.clock.now();
-        self.names_mut().link(node, dir, name, &self.limits, now)
+        let now = self.common.clock.now();
+        self.names_mut().link(node, dir, name, &self.common.limits, now)
     }
 
     fn unlink(&self, dir: NodeId, name: Name<'_>) -> Result<()> {
-        self.change(|tree, now| tree.unlink(dir, name, &self.limits, now))
+        self.change(|tree, now| tree.unlink(dir, name, &self.common.limits, now))
     }
 
     fn remove_dir(&self, dir: NodeId, name: Name<'_>) -> Result<()> {
-        self.change(|tree, now| tree.remove_dir(dir, name, &self.limits, now))
+        self.change(|tree, now| tree.remove_dir(dir, name, &self.common.limits, now))
     }
 
     fn rename(&self, from_dir: NodeId, from: Name<'_>, to_dir: NodeId, to: Name<'_>, mode: RenameMode) -> Result<()> {
-        self.change(|tree, now| tree.rename((from_dir, from), (to_dir, to), mode, &self.limits, now))
+        self.change(|tree, now| tree.rename((from_dir, from), (to_dir, to), mode, &self.common.limits, now))
     }
 
     fn write_at(&self, node: NodeId, at: WriteAt, buf: &[u8]) -> Result<Written> {
-        self.change_node(node, |node, state, now| {
-            let data = state.file_mut(node.file_type)?;
-            let offset = match at {
-                WriteAt::Offset(offset) => offset,
-                WriteAt::End => data.size(),
-            };
-            let count = data.write(offset, buf, &self.limits.bytes)?;
-            if count > 0 {
-                state.touch(now);
-            }
-            Ok(Written { count, end: offset.saturating_add(to_u64(count)) })
-        })
+        let tree = self.tree();
+        let node = tree.node(node)?;
+        self.common.write(node.body(), node.file_type, at, buf)
+    }
+
+    fn open_file(&self, node: NodeId) -> Result<Option<Arc<dyn OpenFile>>> {
+        let tree = self.tree();
+        let node = tree.node(node)?;
+        node.read().file(node.file_type)?;
+        Ok(Some(Arc::new(Opened { body: Arc::clone(node.body()), common: Arc::clone(&self.common) })))
     }
 
     fn write_shared(&self, node: NodeId, offset: u64, data: Bytes) -> Result<()> {
         self.change_node(node, |node, state, now| {
             let is_empty = data.is_empty();
-            state.file_mut(node.file_type)?.write_shared(offset, data, &self.limits.bytes)?;
+            state.file_mut(node.file_type)?.write_shared(offset, data, &self.common.limits.bytes)?;
             if !is_empty {
                 state.touch(now);
             }
@@ -333,7 +365,7 @@ impl WritableFileSystem for MemFs {
             }
             // The size is the only change that can fail, so it comes first.
             if let Some(size) = changes.size {
-                state.file_mut(node.file_type)?.set_size(size, &self.limits.bytes)?;
+                state.file_mut(node.file_type)?.set_size(size, &self.common.limits.bytes)?;
                 state.mtime = now;
             }
             let time = |set| match set {
@@ -360,9 +392,9 @@ impl WritableFileSystem for MemFs {
                 return Err(Errno::Invalid.into());
             }
             match what {
-                Allocate::Extend => data.reserve(range, true, &self.limits.bytes)?,
-                Allocate::KeepSize => data.reserve(range, false, &self.limits.bytes)?,
-                Allocate::PunchHole => data.punch(range, &self.limits.bytes),
+                Allocate::Extend => data.reserve(range, true, &self.common.limits.bytes)?,
+                Allocate::KeepSize => data.reserve(range, false, &self.common.limits.bytes)?,
+                Allocate::PunchHole => data.punch(range, &self.common.limits.bytes),
             }
             state.touch(now);
             Ok(())
@@ -388,8 +420,8 @@ impl WritableFileSystem for MemFs {
             if total - old + new > XATTRS_TOTAL_MAX {
                 return Err(Errno::NoSpace.into());
             }
-            self.limits.bytes.charge(to_u64(new.saturating_sub(old)))?;
-            self.limits.bytes.refund(to_u64(old.saturating_sub(new)));
+            self.common.limits.bytes.charge(to_u64(new.saturating_sub(old)))?;
+            self.common.limits.bytes.refund(to_u64(old.saturating_sub(new)));
             state.xattrs.insert(Bytes::copy_from_slice(name), Bytes::copy_from_slice(value));
             state.ctime = now;
             Ok(())
@@ -399,7 +431,7 @@ impl WritableFileSystem for MemFs {
     fn remove_xattr(&self, node: NodeId, name: &[u8]) -> Result<()> {
         self.change_node(node, |_, state, now| {
             let value = state.xattrs.remove(name).ok_or(Errno::NoAttribute)?;
-            self.limits.bytes.refund(to_u64(name.len() + value.len()));
+            self.common.limits.bytes.refund(to_u64(name.len() + value.len()));
             state.ctime = now;
             Ok(())
         })

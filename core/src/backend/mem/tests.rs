@@ -15,6 +15,69 @@ fn new(kind: NewKind<'_>) -> NewNode<'_> {
     NewNode { kind, mode: 0o644, uid: 1, gid: 2 }
 }
 
+/// A clock whose ticks are told by hand, as is the time between them.
+#[derive(Debug, Default)]
+struct Ticks {
+    now: ManualClock,
+    last: ManualClock,
+}
+
+impl Ticks {
+    fn advance(&self, nanos: u64) {
+        self.now.advance(Duration::from_nanos(nanos));
+    }
+}
+
+impl Clock for Ticks {
+    fn now(&self) -> Timestamp {
+        let now = self.now.now();
+        // What follows may not be before it.
+        self.last.advance(Duration::from_nanos(now.as_unix_nanos() - self.last.now().as_unix_nanos()));
+        now
+    }
+
+    fn recent(&self) -> Option<Timestamp> {
+        Some(self.last.now())
+    }
+}
+
+#[test]
+fn a_write_has_another_time_than_whatever_was_seen_before() {
+    let clock = Arc::new(Ticks::default());
+    let fs = MemOptions::new().clock(Arc::clone(&clock) as Arc<dyn Clock>).build();
+    clock.advance(100);
+    let file = fs.create(ROOT, name(b"f"), &new(NewKind::File)).unwrap().node;
+    let write = || fs.write_at(file, WriteAt::End, b"x").unwrap();
+    let mtime = || fs.attr(file).unwrap().mtime.as_unix_nanos();
+    clock.advance(5);
+    write();
+    assert_eq!(mtime(), 100, "nobody can tell, so the last known time does");
+    clock.advance(1);
+    write();
+    clock.advance(1);
+    write();
+    assert_eq!(mtime(), 106, "the first after somebody looked is to the nanosecond");
+    let open = fs.open_file(file).unwrap().unwrap();
+    clock.advance(1);
+    open.write_at(WriteAt::End, b"x").unwrap();
+    assert_eq!(mtime(), 108);
+}
+
+#[test]
+fn whoever_holds_a_file_that_is_gone_is_charged_nothing() {
+    let fs = MemOptions::new().max_bytes(10).build();
+    let file = fs.create(ROOT, name(b"f"), &new(NewKind::File)).unwrap().node;
+    let open = fs.open_file(file).unwrap().unwrap();
+    open.write_at(WriteAt::End, b"12345678").unwrap();
+    assert_eq!(fs.info().free_bytes, Some(2));
+    assert_eq!(open.write_at(WriteAt::End, b"90ab").unwrap().count, 2, "up to the limit");
+    fs.unlink(ROOT, name(b"f")).unwrap();
+    fs.forget(file, 1);
+    assert_eq!(fs.info().free_bytes, Some(10));
+    assert_eq!(open.write_at(WriteAt::Offset(0), b"x").unwrap_err(), Errno::Invalid);
+    assert_eq!(fs.info().free_bytes, Some(10));
+}
+
 /// The plainest tree there is: nodes are numbers, never removed from the vector.
 #[derive(Default)]
 struct Model {

@@ -1,11 +1,12 @@
 //! The nodes and how names connect them.
 //!
-//! Everything here runs under the lock of the [`Tree`]: what takes `&mut self` under its write lock, where a node's own
-//! lock costs nothing; what takes `&self` under its read lock, where attributes and content are behind the node's lock.
+//! Everything here runs under the lock of the [`Tree`]: what takes `&mut self` under its write lock, what takes `&self`
+//! under its read lock. Attributes and content are behind the node's own lock in either case.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use core::sync::atomic::{AtomicU64, Ordering};
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
@@ -37,6 +38,8 @@ pub(super) struct State {
     pub(super) opaque: bool,
     pub(super) xattrs: BTreeMap<Bytes, Bytes>,
     pub(super) content: Content,
+    /// Whether somebody asked for the times since the last change of content: the next must have another time then.
+    pub(super) seen: AtomicBool,
 }
 
 /// What a node holds besides attributes; a directory's entries are in [`Node::dir`].
@@ -97,20 +100,34 @@ pub(super) struct Node {
     names: u64,
     refs: AtomicU64,
     dir: Option<Dir>,
-    state: RwLock<State>,
+    /// Shared with those who have the file open.
+    body: Arc<Body>,
+}
+
+/// What is behind a node's own lock.
+pub(super) struct Body(RwLock<State>);
+
+impl Body {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Node {
     pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.body.read()
     }
 
     pub(super) fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        self.body.write()
     }
 
-    fn state_mut(&mut self) -> &mut State {
-        self.state.get_mut().unwrap_or_else(PoisonError::into_inner)
+    pub(super) const fn body(&self) -> &Arc<Body> {
+        &self.body
     }
 
     pub(super) fn dir(&self) -> Result<&Dir> {
@@ -118,6 +135,9 @@ impl Node {
     }
 
     pub(super) fn attr(&self, id: NodeId, state: &State) -> Attr {
+        if !state.seen.load(Ordering::Relaxed) {
+            state.seen.store(true, Ordering::Relaxed);
+        }
         let (size, allocated) = match &state.content {
             Content::File(data) => (data.size(), data.stored()),
             Content::Symlink(target) => (to_u64(target.len()), to_u64(target.len())),
@@ -151,7 +171,7 @@ impl Node {
 
 /// A node that left the tree; dropped outside the lock, since its content may be large.
 #[must_use]
-pub(super) struct Removed(#[expect(dead_code, reason = "held only to be dropped later")] Option<Box<Node>>);
+pub(super) struct Removed(#[expect(dead_code, reason = "held only to be dropped later")] Option<(Box<Node>, Content)>);
 
 impl Removed {
     const NOTHING: Self = Self(None);
@@ -219,12 +239,15 @@ impl Tree {
         if !self.nodes.get_mut(&id).is_some_and(unused) {
             return Removed::NOTHING;
         }
-        let mut removed = self.nodes.remove(&id);
-        if let Some(node) = &mut removed {
+        Removed(self.nodes.remove(&id).map(|node| {
+            let mut state = node.write();
             limits.nodes.refund(1);
-            limits.bytes.refund(node.state_mut().charged());
-        }
-        Removed(removed)
+            limits.bytes.refund(state.charged());
+            // Whoever still has it open must not be charged for what nobody gives back.
+            let content = core::mem::replace(&mut state.content, Content::None);
+            drop(state);
+            (node, content)
+        }))
     }
 
     pub(super) fn create(
@@ -262,7 +285,7 @@ impl Tree {
     /// Makes `name` name `target` in `dir`, whose count of subdirectories the caller has not touched yet.
     fn put(&mut self, dir: NodeId, name: Name<'_>, target: Target, now: Timestamp) -> Result<()> {
         let node = self.node_mut(dir)?;
-        node.state_mut().touch(now);
+        node.write().touch(now);
         if let Some(dir) = &mut node.dir {
             dir.entries.put(name, target);
             dir.subdirs += u64::from(target.file_type.is_dir());
@@ -273,7 +296,7 @@ impl Tree {
     /// Takes the entry `name` for `target` out of `dir`, but leaves the target as it is.
     fn take(&mut self, dir: NodeId, name: Name<'_>, target: Target, now: Timestamp) -> Result<()> {
         let node = self.node_mut(dir)?;
-        node.state_mut().touch(now);
+        node.write().touch(now);
         if let Some(dir) = &mut node.dir {
             dir.entries.remove(name);
             dir.subdirs -= u64::from(target.file_type.is_dir());
@@ -284,7 +307,7 @@ impl Tree {
     /// One name less for a node, which may end it.
     fn drop_name(&mut self, id: NodeId, limits: &Limits, now: Timestamp) -> Result<Removed> {
         let node = self.node_mut(id)?;
-        node.state_mut().ctime = now;
+        node.write().ctime = now;
         node.names -= 1;
         if node.names > 0 {
             // The second and further names are charged as nodes, see `link`.
@@ -317,7 +340,7 @@ impl Tree {
         limits.nodes.charge(1)?;
         let node = self.node_mut(id)?;
         node.names += 1;
-        node.state_mut().ctime = now;
+        node.write().ctime = now;
         self.put(dir, name, target, now)
     }
 
@@ -384,7 +407,7 @@ impl Tree {
         if from.0 == to.0 && replaced.is_none() {
             // Keeps its place in a listing under way.
             self.dir_mut(from.0)?.entries.rename(from.1, to.1);
-            self.node_mut(from.0)?.state_mut().touch(now);
+            self.node_mut(from.0)?.write().touch(now);
         } else {
             self.take(from.0, from.1, moved, now)?;
             self.put(to.0, to.1, moved, now)?;
@@ -414,7 +437,7 @@ impl Tree {
     /// `target` has got a name in `dir` instead of one elsewhere.
     fn moved_to(&mut self, target: Target, dir: NodeId, now: Timestamp) -> Result<()> {
         let node = self.node_mut(target.node)?;
-        node.state_mut().ctime = now;
+        node.write().ctime = now;
         if let Some(moved) = &mut node.dir {
             moved.parent = dir;
         }
@@ -457,7 +480,7 @@ fn new_node(new: &NewNode<'_>, parent: NodeId, content: Content, now: Timestamp)
         names: 1,
         refs: AtomicU64::new(1),
         dir: file_type.is_dir().then(|| Dir { entries: Entries::new(), parent, subdirs: 0 }),
-        state: RwLock::new(State {
+        body: Arc::new(Body(RwLock::new(State {
             mode: new.mode & 0o7777,
             uid: new.uid,
             gid: new.gid,
@@ -467,6 +490,7 @@ fn new_node(new: &NewNode<'_>, parent: NodeId, content: Content, now: Timestamp)
             opaque: false,
             xattrs: BTreeMap::new(),
             content,
-        }),
+            seen: AtomicBool::new(false),
+        }))),
     }
 }

@@ -27,8 +27,8 @@ use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::format::tfs::{EXTENSION_SECTORS, FrameWriter, Link, RecordWriter, SECTOR, Uuid, Volume, extension_start};
 use crate::fs::{
-    Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FsInfo, NewNode, NodeId, RenameMode, Snapshot, SyncScope,
-    WritableFileSystem, WriteAt, Written, XattrMode,
+    Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FsInfo, NewNode, NodeId, OpenFile, RenameMode, Snapshot,
+    SyncScope, WritableFileSystem, WriteAt, Written, XattrMode,
 };
 use crate::limits::{FILE_SIZE_MAX, NAME_MAX, XATTR_VALUE_MAX, XATTRS_TOTAL_MAX};
 use crate::name::Name;
@@ -288,6 +288,10 @@ impl WritableFileSystem for TfsVolume {
             let count = state.write(slot, offset, buf, now)?;
             Ok(Written { count, end: offset.saturating_add(to_u64(count)) })
         })
+    }
+
+    fn open_file(&self, _: NodeId) -> Result<Option<Arc<dyn OpenFile>>> {
+        Ok(None)
     }
 
     fn write_shared(&self, node: NodeId, offset: u64, data: Bytes) -> Result<()> {

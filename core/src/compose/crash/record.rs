@@ -21,8 +21,8 @@ use crate::attr::{Attr, SetAttr};
 use crate::checked::to_u64;
 use crate::error::Result;
 use crate::fs::{
-    Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FileSystemExt, FsInfo, NewKind, NewNode, NodeId, RenameMode,
-    Snapshot, SyncScope, WritableFileSystem, WriteAt, Written, XattrMode,
+    Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FileSystemExt, FsInfo, NewKind, NewNode, NodeId, OpenFile,
+    RenameMode, Snapshot, SyncScope, WritableFileSystem, WriteAt, Written, XattrMode,
 };
 use crate::name::{Name, escape};
 
@@ -540,6 +540,11 @@ impl WritableFileSystem for Recorder {
                 Some(Change::Write { node, offset: written.end.saturating_sub(to_u64(written.count)), data })
             },
         )
+    }
+
+    /// Every write is to be recorded.
+    fn open_file(&self, _: NodeId) -> Result<Option<Arc<dyn OpenFile>>> {
+        Ok(None)
     }
 
     fn write_shared(&self, node: NodeId, offset: u64, data: Bytes) -> Result<()> {

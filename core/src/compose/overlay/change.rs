@@ -15,8 +15,8 @@ use crate::attr::{Attr, FileType, SetAttr};
 use crate::errno::Errno;
 use crate::error::Result;
 use crate::fs::{
-    Allocate, Entry, FileSystemExt, NewKind, NewNode, NodeId, NodeRef, RenameMode, SyncScope, WritableFileSystem,
-    WriteAt, Written, XattrMode,
+    Allocate, Entry, FileSystemExt, NewKind, NewNode, NodeId, NodeRef, OpenFile, RenameMode, SyncScope,
+    WritableFileSystem, WriteAt, Written, XattrMode,
 };
 use crate::limits::FILE_SIZE_MAX;
 use crate::name::Name;
@@ -307,6 +307,13 @@ impl WritableFileSystem for Overlay {
         }
         let (upper, inner) = self.target(node)?;
         upper.write_at(inner, at, buf)
+    }
+
+    fn open_file(&self, node: NodeId) -> Result<Option<Arc<dyn OpenFile>>> {
+        has_content(&*self.node(node)?)?;
+        // From now on the upper's file is the node's for ever.
+        let (upper, inner) = self.target(node)?;
+        upper.open_file(inner)
     }
 
     fn write_shared(&self, node: NodeId, offset: u64, data: Bytes) -> Result<()> {

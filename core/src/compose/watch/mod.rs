@@ -26,8 +26,8 @@ use crate::attr::{Attr, SetAttr};
 use crate::checked::to_u64;
 use crate::error::{Error, Result};
 use crate::fs::{
-    Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FileSystemExt, FsInfo, NewNode, NodeId, RenameMode,
-    Snapshot, SyncScope, WritableFileSystem, WriteAt, Written, XattrMode,
+    Allocate, Cookie, DirBatch, Entry, Extent, FileSystem, FileSystemExt, FsInfo, NewNode, NodeId, OpenFile,
+    RenameMode, Snapshot, SyncScope, WritableFileSystem, WriteAt, Written, XattrMode,
 };
 use crate::name::Name;
 
@@ -259,6 +259,11 @@ impl WritableFileSystem for Watched {
             self.writable()?.write_at(node, at, buf.get(..len).unwrap_or_default())
         };
         self.on_node(OpKind::Write, node, Args::Write(at, buf.len()), write, written_count)
+    }
+
+    /// Every call is to be seen.
+    fn open_file(&self, _: NodeId) -> Result<Option<Arc<dyn OpenFile>>> {
+        Ok(None)
     }
 
     fn write_shared(&self, node: NodeId, offset: u64, data: Bytes) -> Result<()> {

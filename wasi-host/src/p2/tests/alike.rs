@@ -5,21 +5,25 @@ use crate::host::Fail;
 use crate::p1::{CallResult, Process};
 
 /// xorshift64*.
-struct Draw(u64);
+pub(crate) struct Draw(u64);
 
 impl Draw {
-    fn below(&mut self, count: usize) -> usize {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9))
+    }
+
+    pub(crate) fn below(&mut self, count: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % count
     }
 
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+    pub(crate) fn one<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
 
-    fn path(&mut self) -> String {
+    pub(crate) fn path(&mut self) -> String {
         let mut path = String::new();
         for index in 0..self.one(&[1, 1, 1, 1, 2, 2, 3]) {
             path += if index > 0 { "/" } else { "" };
@@ -28,7 +32,7 @@ impl Draw {
         path + self.one(&["", "", "", "", "", "/"])
     }
 
-    fn offset(&mut self) -> u64 {
+    pub(crate) fn offset(&mut self) -> u64 {
         self.one(&[0, 1, 10, 4095, 4096, 5000, 1 << 40, i64::MAX as u64])
     }
 }
@@ -72,6 +76,54 @@ impl One {
 
     fn taken(&self) -> &[u8] {
         &self.memory[DATA as usize..(DATA + self.word()) as usize]
+    }
+}
+
+/// Calls whose answers are compared, here with preview 1 and elsewhere with preview 3.
+impl Guest {
+    pub(crate) const fn root(&self) -> u32 {
+        self.root
+    }
+
+    pub(crate) fn size(&mut self, fd: u32) -> Result<u64, ErrorCode> {
+        answer(self.view().stat(lent(fd))).map(|stat| stat.size)
+    }
+
+    pub(crate) fn set_size(&mut self, fd: u32, size: u64) -> Result<String, ErrorCode> {
+        unit(self.view().set_size(lent(fd), size))
+    }
+
+    pub(crate) fn stat_words(&mut self, dir: u32, follow: PathFlags, path: &str) -> Result<String, ErrorCode> {
+        let found = answer(self.view().stat_at(lent(dir), follow, path.to_owned()));
+        found.map(|stat| match stat.type_ {
+            DescriptorType::Directory => "dir".to_owned(),
+            DescriptorType::SymbolicLink => format!("link of {}", stat.size),
+            _ => format!("file of {}, {} names", stat.size, stat.link_count),
+        })
+    }
+
+    pub(crate) fn change_names(
+        &mut self,
+        which: usize,
+        dir: u32,
+        follow: PathFlags,
+        path: &str,
+        other: &str,
+    ) -> Result<String, ErrorCode> {
+        let (at, from, to) = (lent(dir), path.to_owned(), other.to_owned());
+        let mut view = self.view();
+        unit(match which {
+            0 | 1 => view.create_directory_at(at, from),
+            2 => view.remove_directory_at(at, from),
+            3 => view.unlink_file_at(at, from),
+            4 => view.rename_at(at, from, lent(dir), to),
+            5 => view.link_at(at, follow, from, lent(dir), to),
+            _ => view.symlink_at(at, from, to),
+        })
+    }
+
+    pub(crate) fn target(&mut self, dir: u32, path: &str) -> Result<String, ErrorCode> {
+        answer(self.view().readlink_at(lent(dir), path.to_owned()))
     }
 }
 
@@ -164,7 +216,7 @@ impl Both {
             }
             _ => {
                 let set = of_one(one.process.fd_filestat_set_size(&mut one.memory, fd, offset), String::new);
-                agree(&format!("set size {offset}"), &set, &unit(two.view().set_size(lent(fd2), offset)));
+                agree(&format!("set size {offset}"), &set, &two.set_size(fd2, offset));
             }
         }
     }
@@ -181,13 +233,7 @@ impl Both {
             7 => format!("link of {}", one.long(32)),
             _ => format!("file of {}, {} names", one.long(32), one.long(24)),
         });
-        let found2 = answer(two.view().stat_at(lent(dir2), follow2, path.clone()));
-        let found2 = found2.map(|stat| match stat.type_ {
-            DescriptorType::Directory => "dir".to_owned(),
-            DescriptorType::SymbolicLink => format!("link of {}", stat.size),
-            _ => format!("file of {}, {} names", stat.size, stat.link_count),
-        });
-        agree(&format!("stat {path:?}"), &found, &found2);
+        agree(&format!("stat {path:?}"), &found, &two.stat_words(dir2, follow2, &path));
     }
 
     fn names(&mut self) {
@@ -198,37 +244,21 @@ impl Both {
         let (follow, follow2) =
             draw.one(&[(0, PathFlags::empty()), (0, PathFlags::empty()), (1, PathFlags::SYMLINK_FOLLOW)]);
         let One { process, memory } = &mut *one;
-        let (name, result, result2) = match draw.below(7) {
-            0 | 1 => {
-                let made = process.path_create_directory(memory, dir, at, len);
-                ("mkdir", made, two.view().create_directory_at(lent(dir2), path.clone()))
-            }
-            2 => {
-                let removed = process.path_remove_directory(memory, dir, at, len);
-                ("rmdir", removed, two.view().remove_directory_at(lent(dir2), path.clone()))
-            }
-            3 => {
-                let removed = process.path_unlink_file(memory, dir, at, len);
-                ("unlink", removed, two.view().unlink_file_at(lent(dir2), path.clone()))
-            }
-            4 => {
-                let moved = process.path_rename(memory, dir, at, len, dir, to, to_len);
-                ("rename", moved, two.view().rename_at(lent(dir2), path.clone(), lent(dir2), other.clone()))
-            }
-            5 => {
-                let linked = process.path_link(memory, dir, follow, at, len, dir, to, to_len);
-                ("link", linked, two.view().link_at(lent(dir2), follow2, path.clone(), lent(dir2), other.clone()))
-            }
-            _ => {
-                let linked = process.path_symlink(memory, at, len, dir, to, to_len);
-                ("symlink", linked, two.view().symlink_at(lent(dir2), path.clone(), other.clone()))
-            }
+        let which = draw.below(7);
+        let result = match which {
+            0 | 1 => process.path_create_directory(memory, dir, at, len),
+            2 => process.path_remove_directory(memory, dir, at, len),
+            3 => process.path_unlink_file(memory, dir, at, len),
+            4 => process.path_rename(memory, dir, at, len, dir, to, to_len),
+            5 => process.path_link(memory, dir, follow, at, len, dir, to, to_len),
+            _ => process.path_symlink(memory, at, len, dir, to, to_len),
         };
-        agree(&format!("{name} {path:?} {other:?}"), &of_one(result, String::new), &unit(result2));
+        let result2 = two.change_names(which, dir2, follow2, &path, &other);
+        agree(&format!("change {which} {path:?} {other:?}"), &of_one(result, String::new), &result2);
         let (at, len) = one.put(PATH, other.as_bytes());
         let result = one.process.path_readlink(&mut one.memory, dir, at, len, DATA, 100, 0);
         let target = of_one(result, || String::from_utf8(one.taken().to_vec()).unwrap());
-        agree(&format!("readlink {other:?}"), &target, &answer(two.view().readlink_at(lent(dir2), other)));
+        agree(&format!("readlink {other:?}"), &target, &two.target(dir2, &other));
     }
 }
 
@@ -238,7 +268,7 @@ fn random_calls_answer_as_in_preview_1() {
     for seed in 1..150 {
         let two = Guest::new();
         let fds = vec![(3, two.root)];
-        let mut both = Both { draw: Draw(seed * 0x9e37_79b9), one: One::new(), two, fds, opened: 0 };
+        let mut both = Both { draw: Draw::new(seed), one: One::new(), two, fds, opened: 0 };
         for _ in 0..300 {
             match both.draw.below(12) {
                 0..=2 => both.open(),

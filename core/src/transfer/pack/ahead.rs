@@ -3,6 +3,7 @@
 //!
 //! What was read goes from one thread to the other in batches, of which a few are on their way at a time.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::{IntoIter, Vec};
 use core::iter::Enumerate;
@@ -20,7 +21,7 @@ use crate::limits::{PACK_READ_LEN, PACK_READ_NAMES_MAX};
 
 /// What comes next in a batch.
 enum Step {
-    Name(Ready),
+    Name(Box<Ready>),
     /// Content of the last name: these bytes of the batch.
     Run(Range<usize>),
     Failed(Error),
@@ -64,7 +65,7 @@ impl Ahead {
     pub(super) fn next(&mut self) -> Result<Option<Ready>> {
         loop {
             match self.now.steps.pop_front() {
-                Some(Step::Name(ready)) => return Ok(Some(ready)),
+                Some(Step::Name(ready)) => return Ok(Some(*ready)),
                 // Content that nobody wanted.
                 Some(Step::Run(_)) => {}
                 Some(Step::Failed(error)) => return Err(error),
@@ -129,7 +130,7 @@ impl Filling {
             let ready = reader.ready(index, &found)?;
             let pieces: Option<Vec<Piece>> = ready.has_content.then(|| ready.stored().collect());
             let path = ready.path.clone();
-            self.push(Step::Name(ready))?;
+            self.push(Step::Name(Box::new(ready)))?;
             for piece in pieces.unwrap_or_default() {
                 if !self.read_piece(&found, &path, piece)? {
                     break;

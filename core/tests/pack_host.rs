@@ -106,7 +106,11 @@ fn content_that_no_format_wants_is_passed_over() {
     assert!(read(&packed, "f000") == content(0, FILE_LEN));
     assert!(read(&packed, "last") == content(FILES, 5));
     let mut count = 0;
-    packed.for_each_entry(packed.root(), |_| Ok(count += 1)).unwrap();
+    let visit = |_: mountless::fs::DirEntry<'_>| {
+        count += 1;
+        Ok(())
+    };
+    packed.for_each_entry(packed.root(), visit).unwrap();
     assert_eq!(count, FILES + 1);
 }
 

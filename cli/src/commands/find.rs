@@ -64,7 +64,7 @@ fn list(out: &mut Out, target: &Target, args: &Args) -> Result<()> {
     let mut first_paths = HashMap::<u64, Box<[u8]>>::new();
     let at = &target.location;
     let failed = |path: &[u8], error| target.failed_at(path, &error);
-    let visit = |path: &[u8], node, file_type: FileType| {
+    let visit = |path: &[u8], node, _: FileType| {
         if args.null {
             out.write_all(path)?;
             out.write_all(b"\0")?;

@@ -121,7 +121,9 @@ fn main() -> Result {
 fn build_ours() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.current_dir(xtask::workspace()).args(["build", "--quiet", "--release", "--package", "mountless-cli"]);
+    build.current_dir(xtask::workspace()).args(["build", "--quiet", "--release", "--bin", "mountless"]);
+    // As this bench is built, so that one build of the engine does for both.
+    build.args(["--workspace", "--features", "mountless/vfs"]);
     xtask::run(&mut build).map_err(|error| error as Box<dyn std::error::Error>)?;
     Ok(xtask::target().join("release/mountless"))
 }

@@ -12,7 +12,7 @@ use mountless::name::escape;
 use mountless::namespace::Follow;
 use mountless::open::split_path;
 
-use crate::failure::Result;
+use crate::failure::{EXIT_FAILED, Failure, Result};
 use crate::image::{Image, Images, OpenArgs, open_image};
 use crate::json::Object;
 use crate::output::{self, Out};
@@ -112,11 +112,16 @@ fn write(out: &mut Out, path: &[u8], prefix: &str, usage: Usage, json: bool) -> 
 
 fn layers(out: &mut Out, reference: &OsStr, args: &Args) -> Result<()> {
     let Image { facts, .. } = open_image(reference, args.open)?;
-    for (at, layer) in facts.layers.iter().enumerate() {
+    if facts.layers.is_empty() {
+        let message = format!("cannot sum up layers: {}: it has none", reference.to_string_lossy());
+        return Err(Failure::new(EXIT_FAILED, message).next("`mountless du IMAGE` sums up its directories"));
+    }
+    // As `#layer=N` counts them.
+    for (number, layer) in (1_usize..).zip(&facts.layers) {
         let digest = layer.digest.as_deref();
         if args.json {
             let mut object = Object::begin(out)?;
-            object.number("layer", at)?;
+            object.number("layer", number)?;
             if let Some(digest) = digest {
                 object.text("digest", digest)?;
             }
@@ -128,7 +133,7 @@ fn layers(out: &mut Out, reference: &OsStr, args: &Args) -> Result<()> {
         } else {
             let (stored, unpacked, entries) = (layer.stored_len, layer.archive.unpacked_len, layer.archive.entries);
             let digest = digest.unwrap_or("-");
-            writeln!(out, "{stored:>12} {unpacked:>12} {entries:>8}  layer {at}  {digest}")?;
+            writeln!(out, "{stored:>12} {unpacked:>12} {entries:>8}  layer {number}  {digest}")?;
         }
     }
     Ok(())

@@ -163,8 +163,20 @@ fn write_json(out: &mut impl Write, name: &str, facts: &ImageFacts, counts: &Cou
         match fact.value {
             FactValue::Number(number) => object.number(fact.key, number)?,
             FactValue::Text(text) => object.text(fact.key, text)?,
+            // As objects, below.
+            FactValue::List(_) if fact.key == "layers" => {}
             FactValue::List(lines) => object.texts(fact.key, &lines)?,
         }
+    }
+    if !facts.layers.is_empty() {
+        object.array("layers", &facts.layers, |layer, object| {
+            if let Some(digest) = &layer.digest {
+                object.text("digest", digest)?;
+            }
+            object.number("stored_bytes", layer.stored_len)?;
+            object.number("unpacked_bytes", layer.archive.unpacked_len)?;
+            object.number("entries", layer.archive.entries)
+        })?;
     }
     if let Some(report) = &facts.archive {
         write_archive(&mut object, report)?;

@@ -197,7 +197,7 @@ fn layers_of_more_than_a_gigabyte_do_not_fill_the_memory() {
     let layout = sandbox.input("layout").to_str().unwrap().to_owned();
     for how in ["gzip", "zstd"] {
         let tag = format!("{layout}#{how}");
-        let packed = bounded(&sandbox, 100, &["pack", "--format", "oci", "-c", how, &dirs[0], "-o", &tag]);
+        let packed = bounded(&sandbox, 400, &["pack", "--format", "oci", "-c", how, &dirs[0], "-o", &tag]);
         let told = "note: one: layers have no holes: 1153433600 bytes of zeros are written for them\n";
         assert_eq!((packed.code, &*packed.stderr), (0, told));
         let found = bounded(&sandbox, 750, &["find", "--json", &tag]);
@@ -208,7 +208,7 @@ fn layers_of_more_than_a_gigabyte_do_not_fill_the_memory() {
     for (number, dir) in dirs.iter().enumerate().skip(1) {
         let (before, tag) = (format!("oci:{layout}#{}", number - 1), format!("oci:{layout}#{number}"));
         let done = if number == 1 {
-            bounded(&sandbox, 100, &["pack", "--format", "oci", dir, "-o", &format!("{layout}#1")])
+            bounded(&sandbox, 400, &["pack", "--format", "oci", dir, "-o", &format!("{layout}#1")])
         } else {
             bounded(&sandbox, 750, &["diff", "--layer", &tag, &before, dir])
         };

@@ -161,3 +161,30 @@ fn mistakes_leave_what_was_there() {
     ");
     assert_eq!(fs::read_dir(full).unwrap().count(), 1);
 }
+
+/// Layers are counted as `#layer=N` does, from 1 on, and are objects in JSON.
+#[test]
+fn what_layers_take_is_told_by_the_numbers_that_select_them() {
+    let sandbox = Sandbox::new();
+    let layout = sandbox.input("layout").to_str().unwrap().to_owned();
+    let [one, other] = ["one", "other"].map(|name| {
+        mountless_tests::put(&sandbox.input(name), name, name);
+        sandbox.input(name).to_str().unwrap().to_owned()
+    });
+    let tag = |number: u32| format!("oci:{layout}#{number}");
+    assert_eq!(sandbox.run(["pack", "--reproducible", "--format", "oci", "-c", "none", &one, "-o", &tag(1)]).code, 0);
+    assert_eq!(sandbox.run(["diff", "--no-times", "--layer", &tag(2), &tag(1), &other]).code, 0);
+    let lines = sandbox.run(["du", "--layers", "--json", &tag(2)]).stdout;
+    let numbers: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(numbers.iter().map(|line| line["layer"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(sandbox.run(["ls", &format!("{},layer=1", tag(2))]).stdout, "one\n");
+    let info: serde_json::Value = serde_json::from_str(&sandbox.run(["info", "--json", &tag(2)]).stdout).unwrap();
+    for (layer, line) in info["layers"].as_array().unwrap().iter().zip(&numbers) {
+        for key in ["digest", "stored_bytes", "unpacked_bytes", "entries"] {
+            assert!(!layer[key].is_null() && layer[key] == line[key], "{key}: {info}");
+        }
+    }
+    let refused = sandbox.run(["du", "--layers", &one]);
+    assert_eq!((refused.code, &*refused.stdout), (1, ""));
+    assert!(refused.stderr.contains("it has none"), "{}", refused.stderr);
+}

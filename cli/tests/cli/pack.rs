@@ -231,14 +231,14 @@ fn what_the_format_cannot_hold_is_told() {
     assert_snapshot!(sandbox.run(["convert", &tar, &out]).shown(), @"
     --- stderr, exit code 0
     note: a, b, d and 1 more: the fraction of its time is lost
-    note: c: 1 extended attributes are lost
+    note: c: 1 extended attribute is lost
     ");
-    assert_snapshot!(sandbox.run(["convert", "--json", &tar, &out]).stdout, @r#"{"image":"IN/out.cpio","format":"cpio","entries":5,"content_bytes":0,"stored_bytes":1024,"lost_count":5,"lost":[{"path":"a","what":"the fraction of its time is lost"},{"path":"b","what":"the fraction of its time is lost"},{"path":"c","what":"1 extended attributes are lost"},{"path":"d","what":"the fraction of its time is lost"},{"path":"e","what":"the fraction of its time is lost"}]}"#);
+    assert_snapshot!(sandbox.run(["convert", "--json", &tar, &out]).stdout, @r#"{"image":"IN/out.cpio","format":"cpio","entries":5,"content_bytes":0,"stored_bytes":1024,"lost_count":5,"lost":[{"path":"a","what":"the fraction of its time is lost"},{"path":"b","what":"the fraction of its time is lost"},{"path":"c","what":"1 extended attribute is lost"},{"path":"d","what":"the fraction of its time is lost"},{"path":"e","what":"the fraction of its time is lost"}]}"#);
     fs::remove_file(&out).unwrap();
     assert_snapshot!(sandbox.run(["convert", "--strict", &tar, &out]).shown(), @"
     --- stderr, exit code 1
     note: a, b, d and 1 more: the fraction of its time is lost
-    note: c: 1 extended attributes are lost
+    note: c: 1 extended attribute is lost
     mountless: not written: IN/out.cpio: cpio cannot hold all of it
       next: another format may, or go without --strict
     ");

@@ -8,6 +8,7 @@ mod found;
 mod tar;
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use std::io::Write;
@@ -102,7 +103,7 @@ pub enum Loss {
     #[error("the format has no {}, it is left out", in_words(*.0))]
     Node(FileType),
     /// Extended attributes.
-    #[error("{0} extended attributes are lost")]
+    #[error("{} lost", xattrs(*.0))]
     Xattrs(usize),
     /// The fraction of a time.
     #[error("the fraction of its time is lost")]
@@ -132,7 +133,7 @@ pub enum Loss {
     #[error("mode and time cannot be set: {0}")]
     Attributes(Errno),
     /// Extended attributes that the target does not take.
-    #[error("{0} extended attributes are lost: {1}")]
+    #[error("{} lost: {}", xattrs(*.0), .1)]
     XattrsRefused(usize, Errno),
     /// That it has holes, as there are none in layers: all of it is written.
     #[error("layers have no holes: {0} bytes of zeros are written for them")]
@@ -145,6 +146,11 @@ pub enum Loss {
         /// Bytes found; more are not looked for.
         found: u64,
     },
+}
+
+/// So many extended attributes, as a sentence begins about them.
+fn xattrs(count: usize) -> String {
+    if count == 1 { String::from("1 extended attribute is") } else { format!("{count} extended attributes are") }
 }
 
 /// What a kind of node is called in a sentence.

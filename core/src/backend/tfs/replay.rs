@@ -165,8 +165,7 @@ pub(super) struct LogAgain {
 impl LogAgain {
     /// Where the first `count` entries of the dictionary stand, as far as they are tuples or vectors.
     pub(super) fn offsets(&self, count: u32) -> Vec<u64> {
-        let mut offsets = Vec::new();
-        offsets.resize(usize::try_from(count).unwrap_or(0), 0);
+        let mut offsets = alloc::vec![0; usize::try_from(count).unwrap_or(0)];
         let mut log = LogReader::new(self.source.len() / SECTOR, self.lenient);
         let mut dictionary = Dictionary::default();
         let mut next = Some(self.first);

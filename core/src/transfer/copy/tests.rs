@@ -1,3 +1,4 @@
+use super::crew::BATCH_FILES_MIN;
 use super::*;
 use crate::backend::mem::MemFs;
 use crate::fs::{FileSystem, WritableFileSystem, WriteAt};
@@ -100,7 +101,7 @@ fn odd_files() -> Arc<NodeRef> {
         let start = if number % 11 == 3 { 1 << 20 } else { 0 };
         fs.write_at(node, WriteAt::Offset(start), &vec![b'x'; len]).unwrap();
         let size = (number % 13 == 5).then_some(1 << 20);
-        let mtime = (number % 3 > 0).then(|| SetTime::At(crate::clock::Timestamp { secs: number as i64, nanos: 7 }));
+        let mtime = (number % 3 > 0).then_some(SetTime::At(crate::clock::Timestamp { secs: number as i64, nanos: 7 }));
         fs.set_attr(node, &SetAttr { size, mtime, ..SetAttr::default() }).unwrap();
         if number % 17 == 0 {
             fs.set_xattr(node, b"user.number", name.as_bytes(), XattrMode::Set).unwrap();

@@ -1,6 +1,8 @@
 //! Running programs, and what the kernel knows about this one.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,16 @@ pub(crate) fn run(program: &OsStr, args: &Words<'_>) -> Result<Duration> {
     command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let begun = Instant::now();
     let status = command.status()?;
+    let took = begun.elapsed();
+    if status.success() { Ok(took) } else { Err(format!("{}: {status}", program.display()).into()) }
+}
+
+/// The same, its output going into a file.
+pub(crate) fn run_into(program: &OsStr, args: &Words<'_>, out: &Path) -> Result<Duration> {
+    // As a shell would: what is there is cut off first.
+    let begun = Instant::now();
+    let file = File::options().write(true).create(true).truncate(true).open(out)?;
+    let status = Command::new(program).args(args).stdin(Stdio::null()).stdout(file).stderr(Stdio::null()).status()?;
     let took = begun.elapsed();
     if status.success() { Ok(took) } else { Err(format!("{}: {status}", program.display()).into()) }
 }

@@ -3,18 +3,20 @@
 //! Everything goes one name of one directory at a time, and never through a symbolic link: nothing outside the
 //! directory that is copied into can be reached, whatever the tree says.
 
+mod crew;
 mod quick;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use self::crew::Crew;
 use self::quick::Quick;
 use super::pack::{Loss, Lost};
 use super::progress::Progress;
@@ -162,7 +164,7 @@ pub(super) fn copy_into_by_many(
         // Theirs alone: should all of them end, there is nobody to send to.
         drop(receiver);
         let mut copying = Copying::new(options, progress);
-        copying.crew = Some(Crew { sender, batch: Vec::new(), has_failed: &has_failed, left: Vec::new() });
+        copying.crew = Some(Crew::new(sender, &has_failed));
         let walked = copying.begin(from, to, attr).and_then(|()| copying.run());
         if walked.is_err() {
             has_failed.store(true, Ordering::Relaxed);
@@ -226,32 +228,6 @@ impl Step {
         match self {
             Self::Make { to, .. } | Self::Leave { to, .. } => to,
         }
-    }
-}
-
-/// Who copies content while the tree is walked.
-struct Crew<'a> {
-    sender: SyncSender<Vec<Step>>,
-    /// Files that are yet to be sent.
-    batch: Vec<Step>,
-    has_failed: &'a AtomicBool,
-    /// What to do when all content is there.
-    left: Vec<Step>,
-}
-
-/// Files that go to a worker at once: those of one directory, in which two would only wait for each other, unless they
-/// are many or few.
-const BATCH_FILES: usize = 4096;
-const BATCH_FILES_MIN: usize = 64;
-
-impl Crew<'_> {
-    fn take(&mut self, step: Step) -> Result<()> {
-        let is_elsewhere = self.batch.last().is_some_and(|last| !Arc::ptr_eq(last.to(), step.to()));
-        if self.batch.len() >= if is_elsewhere { BATCH_FILES_MIN } else { BATCH_FILES } {
-            self.sender.send(core::mem::take(&mut self.batch)).map_err(|_| Errno::Io)?;
-        }
-        self.batch.push(step);
-        Ok(())
     }
 }
 

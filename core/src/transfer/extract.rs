@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use std::path::Path;
 
-use super::copy::{CopyOptions, CopyReport, Existing, Owners, copy_into, copy_into_by_many};
+use super::copy::{CopyOptions, CopyReport, Existing, Owners, copy_into_by_many};
 use super::progress::Progress;
 use crate::backend::host::HostFs;
 use crate::errno::Errno;
@@ -25,7 +25,7 @@ pub struct ExtractOptions {
 /// What is not permitted (devices, owners) is left out and reported; root may do all.
 ///
 /// # Errors
-/// Those of the host for `dir`; as [`copy_into`].
+/// Those of the host for `dir`; as [`copy_into`](super::copy_into).
 pub fn extract(from: &Arc<NodeRef>, dir: &Path, options: ExtractOptions, progress: &Progress) -> Result<CopyReport> {
     match std::fs::create_dir(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -39,10 +39,8 @@ pub fn extract(from: &Arc<NodeRef>, dir: &Path, options: ExtractOptions, progres
     let existing = if options.replace { Existing::Replace } else { Existing::Refuse };
     let options = CopyOptions { owners, existing, keep_times: true };
     let root = Arc::new(NodeRef::root(Arc::clone(&host) as Arc<dyn FileSystem>));
-    match std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX) {
-        1 => copy_into(from, &root, &options, progress),
-        workers => copy_into_by_many(from, &root, &options, progress, workers, Some(&host)),
-    }
+    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
+    copy_into_by_many(from, &root, &options, progress, workers, Some(&host))
 }
 
 /// Threads that write content: more wait for each other, or for the disk.

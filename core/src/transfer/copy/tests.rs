@@ -1,3 +1,4 @@
+use super::crew::BATCH_FILES_MIN;
 use super::*;
 use crate::backend::mem::MemFs;
 use crate::fs::{FileSystem, WritableFileSystem, WriteAt};

@@ -3,25 +3,23 @@
 //! Everything goes one name of one directory at a time, and never through a symbolic link: nothing outside the
 //! directory that is copied into can be reached, whatever the tree says.
 
+#[cfg(all(feature = "host", target_os = "linux"))]
 mod crew;
+#[cfg(all(feature = "host", target_os = "linux"))]
 mod quick;
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver};
-use std::sync::{Mutex, PoisonError};
-use std::thread;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use self::crew::Crew;
-use self::quick::Quick;
+#[cfg(all(feature = "host", target_os = "linux"))]
+pub(super) use self::crew::copy_into_by_many;
 use super::pack::{Loss, Lost};
 use super::progress::Progress;
 use crate::attr::{Attr, FileType, SetAttr, SetTime};
-use crate::backend::host::HostFs;
 use crate::checked::{min_len, to_u64};
 use crate::errno::Errno;
 use crate::error::{Error, Result};
@@ -74,15 +72,6 @@ pub struct CopyReport {
     pub lost: Vec<Lost>,
 }
 
-impl CopyReport {
-    fn add(&mut self, other: Self) {
-        self.entries = self.entries.saturating_add(other.entries);
-        self.content_len = self.content_len.saturating_add(other.content_len);
-        self.lost_count = self.lost_count.saturating_add(other.lost_count);
-        self.lost.extend(other.lost);
-    }
-}
-
 /// An error, and the path at which it happened.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {error}", shorten(.path))]
@@ -117,75 +106,6 @@ pub fn copy_into(
     copying.begin(from, to, attr)?;
     copying.run()?;
     Ok(copying.report)
-}
-
-/// The same, the content of files being copied by `workers` threads: for targets to which the order does not matter.
-///
-/// # Errors
-/// As [`copy_into`]; of several errors, any.
-pub(super) fn copy_into_by_many(
-    from: &Arc<NodeRef>,
-    to: &Arc<NodeRef>,
-    options: &CopyOptions,
-    progress: &Progress,
-    workers: usize,
-    host: Option<&HostFs>,
-) -> Result<CopyReport> {
-    expect(progress, from)?;
-    let attr = from.fs().attr(from.node())?;
-    let has_failed = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let (sender, receiver) = mpsc::sync_channel(workers);
-        let receiver = Arc::new(Mutex::new(receiver));
-        let work = |receiver: Arc<Mutex<Receiver<Vec<Step>>>>| {
-            let mut copying = Copying { quick: host.map(Quick::new), ..Copying::new(options, progress) };
-            let mut done = Ok(());
-            let next = || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            while let Ok(batch) = next() {
-                // After an error the rest is taken all the same, so that nobody waits for room.
-                if !has_failed.load(Ordering::Relaxed) {
-                    copying.todo = batch;
-                    // The last step is done first.
-                    copying.todo.reverse();
-                    if let Err(error) = copying.run() {
-                        has_failed.store(true, Ordering::Relaxed);
-                        done = Err(error);
-                    }
-                }
-            }
-            done.map(|()| copying.report)
-        };
-        let handles: Vec<_> = (0..workers)
-            .map(|_| {
-                let receiver = Arc::clone(&receiver);
-                scope.spawn(move || work(receiver))
-            })
-            .collect();
-        // Theirs alone: should all of them end, there is nobody to send to.
-        drop(receiver);
-        let mut copying = Copying::new(options, progress);
-        copying.crew = Some(Crew::new(sender, &has_failed));
-        let walked = copying.begin(from, to, attr).and_then(|()| copying.run());
-        if walked.is_err() {
-            has_failed.store(true, Ordering::Relaxed);
-        }
-        let Some(Crew { sender, batch, left, .. }) = copying.crew.take() else { return Err(Errno::Io.into()) };
-        // OK: it fails when all workers have ended, which they do by panics only; those are passed on below.
-        let _ = sender.send(batch);
-        drop(sender);
-        for handle in handles {
-            let report = handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            copying.report.add(report);
-        }
-        walked?;
-        // Deepest first, as they came.
-        copying.todo = left;
-        copying.todo.reverse();
-        copying.run()?;
-        copying.report.lost.sort_by(|a, b| a.path.cmp(&b.path));
-        copying.report.lost.truncate(SKIPPED_KEPT_MAX);
-        Ok(copying.report)
-    })
 }
 
 /// Copies the node `from`, with what is below it, as `name` in the directory `to`.
@@ -223,12 +143,12 @@ impl Step {
             Self::Make { path, .. } | Self::Leave { path, .. } => path,
         }
     }
+}
 
-    const fn to(&self) -> &Arc<NodeRef> {
-        match self {
-            Self::Make { to, .. } | Self::Leave { to, .. } => to,
-        }
-    }
+/// Who takes steps off the one who copies.
+trait Helper {
+    /// Does a step, or leaves it to others; returns it if it is none for them.
+    fn take(&mut self, copying: &mut Copying<'_>, step: Step) -> Result<Option<Step>>;
 }
 
 struct Copying<'a> {
@@ -238,16 +158,13 @@ struct Copying<'a> {
     todo: Vec<Step>,
     /// What has several names, by number of the original.
     linked: HashMap<u64, Arc<NodeRef>, RandomState>,
-    /// If content is not copied here.
-    crew: Option<Crew<'a>>,
-    /// If the target is a directory of the host.
-    quick: Option<Quick<'a>>,
+    helper: Option<Box<dyn Helper + 'a>>,
 }
 
 impl<'a> Copying<'a> {
     fn new(options: &'a CopyOptions, progress: &'a Progress) -> Self {
         let (report, todo, linked) = (CopyReport::default(), Vec::new(), HashMap::default());
-        Self { options, progress, report, todo, linked, crew: None, quick: None }
+        Self { options, progress, report, todo, linked, helper: None }
     }
 
     /// Notes everything in `from`, which becomes `to`.
@@ -266,12 +183,9 @@ impl<'a> Copying<'a> {
 
     fn run(&mut self) -> Result<()> {
         while let Some(step) = self.todo.pop() {
-            let Some(step) = self.hand_over(step)? else { continue };
+            let Some(step) = self.helped(step)? else { continue };
             match step {
                 Step::Make { path, from, to } => {
-                    if self.make_quickly(&path, &from, &to).map_err(|error| at(&path.to_vec(), error))? {
-                        continue;
-                    }
                     let shown = path.to_vec();
                     self.make(&path, &shown, from, &to).map_err(|error| at(&shown, error))?;
                 }
@@ -284,26 +198,12 @@ impl<'a> Copying<'a> {
         Ok(())
     }
 
-    /// Gives a step to others, if it is theirs.
-    fn hand_over(&mut self, step: Step) -> Result<Option<Step>> {
-        let Some(crew) = &mut self.crew else { return Ok(Some(step)) };
-        if crew.has_failed.load(Ordering::Relaxed) {
-            // That error is the one to be told.
-            self.todo.clear();
-            return Ok(None);
-        }
-        match &step {
-            Step::Leave { .. } => crew.left.push(step),
-            Step::Make { path, from, .. } if from.file_type() == FileType::File => {
-                // Links are made after what they link to.
-                if from.fs().attr(from.node()).map_err(|error| at(&path.to_vec(), error))?.nlink > 1 {
-                    return Ok(Some(step));
-                }
-                crew.take(step)?;
-            }
-            Step::Make { .. } => return Ok(Some(step)),
-        }
-        Ok(None)
+    /// A step that nobody else does.
+    fn helped(&mut self, step: Step) -> Result<Option<Step>> {
+        let Some(mut helper) = self.helper.take() else { return Ok(Some(step)) };
+        let rest = helper.take(self, step);
+        self.helper = Some(helper);
+        rest
     }
 
     /// Notes what is in a directory, the last name first.
@@ -582,5 +482,5 @@ fn content_below(top: &NodeRef) -> Result<u64> {
     Ok(sum)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "host", target_os = "linux"))]
 mod tests;

@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 
-use super::{Copying, Existing, Loss, Owners, is_of_one_node};
+use super::{Copying, Existing, Helper, Loss, Owners, Step, at, is_of_one_node};
 use crate::attr::{FileType, SetTime};
 use crate::backend::host::{HostFs, NewFiles};
 use crate::checked::{to_u64, to_usize};
@@ -33,17 +33,27 @@ impl<'a> Quick<'a> {
     }
 }
 
-impl Copying<'_> {
+impl Helper for Quick<'_> {
+    fn take(&mut self, copying: &mut Copying<'_>, step: Step) -> Result<Option<Step>> {
+        if let Step::Make { path, from, to } = &step
+            && self.make(copying, path, from, to).map_err(|error| at(&path.to_vec(), error))?
+        {
+            return Ok(None);
+        }
+        Ok(Some(step))
+    }
+}
+
+impl Quick<'_> {
     /// Makes a file that has one name, content in one piece, and nothing else to be kept but mode, time and an owner that
     /// it can have. `false`, and nothing is done, for all others, and for what the host refuses.
-    pub(super) fn make_quickly(&mut self, path: &TreePath, from: &NodeRef, to: &Arc<NodeRef>) -> Result<bool> {
-        let Some(quick) = &mut self.quick else { return Ok(false) };
-        if from.file_type() != FileType::File || self.options.existing != Existing::Refuse {
+    fn make(&mut self, copying: &mut Copying<'_>, path: &TreePath, from: &NodeRef, to: &Arc<NodeRef>) -> Result<bool> {
+        if from.file_type() != FileType::File || copying.options.existing != Existing::Refuse {
             return Ok(false);
         }
         let (fs, node) = (from.fs(), from.node());
         let attr = fs.attr(node)?;
-        let (uid, gid) = match self.options.owners {
+        let (uid, gid) = match copying.options.owners {
             Owners::Kept => (attr.uid, attr.gid),
             Owners::KeptIfPermitted(uid, gid) if attr.recorded.owner && (attr.uid, attr.gid) != (uid, gid) => {
                 return Ok(false);
@@ -65,22 +75,22 @@ impl Copying<'_> {
             return Ok(false);
         }
         let new = NewNode { kind: NewKind::File, mode: attr.mode, uid, gid };
-        let file = match quick.files_in(to)?.create(Name::proven(path.name()), &new) {
+        let file = match self.files_in(to)?.create(Name::proven(path.name()), &new) {
             Err(error) if is_of_one_node(error.errno()) => return Ok(false),
             other => other?,
         };
         file.fill(&content)?;
-        if self.options.keep_times && attr.recorded.mtime {
+        if copying.options.keep_times && attr.recorded.mtime {
             match file.set_mtime(SetTime::At(attr.mtime)) {
                 Err(error) if is_of_one_node(error.errno()) => {
-                    self.lose(&path.to_vec(), Loss::Attributes(error.errno()));
+                    copying.lose(&path.to_vec(), Loss::Attributes(error.errno()));
                 }
                 other => other?,
             }
         }
-        self.report.entries = self.report.entries.saturating_add(1);
-        self.report.content_len = self.report.content_len.saturating_add(attr.size);
-        self.progress.advance(attr.size);
+        copying.report.entries = copying.report.entries.saturating_add(1);
+        copying.report.content_len = copying.report.content_len.saturating_add(attr.size);
+        copying.progress.advance(attr.size);
         Ok(true)
     }
 }

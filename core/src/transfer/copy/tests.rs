@@ -1,5 +1,6 @@
 use super::crew::BATCH_FILES_MIN;
 use super::*;
+use crate::backend::host::HostFs;
 use crate::backend::mem::MemFs;
 use crate::fs::{FileSystem, WritableFileSystem, WriteAt};
 use crate::transfer::diff::{DiffOptions, diff_with};

@@ -14,7 +14,7 @@ use mountless::transfer::Progress;
 
 use crate::commands::pack::{source_date_epoch, tell};
 use crate::failure::{EXIT_FAILED, EXIT_UNREADABLE, Failure, Result};
-use crate::image::{OpenArgs, patiently, unreadable};
+use crate::image::{OpenArgs, opening, unreadable};
 use crate::progress;
 
 /// The images that one command line changes.
@@ -89,8 +89,7 @@ impl Edits {
             None => {
                 let shown = reference.to_string_lossy();
                 let (options, clock) = (self.args.options(), Arc::clone(&self.clock));
-                let opened =
-                    patiently("opening", &shown, || Editor::open(&ImageRef::parse(reference), &options, clock));
+                let opened = opening(&shown, &options, || Editor::open(&ImageRef::parse(reference), &options, clock));
                 let editor = opened.map_err(|error| match error.errno() {
                     Errno::NotSupported | Errno::Busy => {
                         let message = format!("cannot change: {shown}: {error}");

@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::io::IsTerminal as _;
 use std::sync::Arc;
-use std::sync::mpsc;
-use std::time::Duration;
 
 use clap::Args;
 use mountless::backend::tfs::Part;
@@ -19,8 +16,10 @@ use mountless::open::{
 use mountless::path::shorten;
 use mountless::size::Size;
 use mountless::source::Source;
+use mountless::transfer::Progress;
 
 use crate::failure::{EXIT_FAILED, EXIT_UNREADABLE, Failure, Result};
+use crate::progress::watch;
 
 /// How to open images.
 #[derive(Clone, Copy, Debug, Args)]
@@ -44,6 +43,7 @@ pub(crate) struct OpenArgs {
 }
 
 impl OpenArgs {
+    /// With a progress of their own, for [`opening`].
     pub(crate) fn options(self) -> OpenOptions {
         let default = OpenOptions::default();
         OpenOptions {
@@ -51,6 +51,7 @@ impl OpenArgs {
             as_linux: self.as_linux,
             recover: self.recover,
             remember: if self.no_cache { Remember::Nothing } else { Remember::InUserCache },
+            progress: Some(Arc::new(Progress::new())),
             ..default
         }
     }
@@ -66,7 +67,7 @@ pub(crate) struct Image {
 /// Opens an image.
 pub(crate) fn open_image(reference: &OsStr, args: OpenArgs) -> Result<Image> {
     let options = args.options();
-    let opened = patiently("opening", &reference.to_string_lossy(), || open(&ImageRef::parse(reference), &options));
+    let opened = opening(&reference.to_string_lossy(), &options, || open(&ImageRef::parse(reference), &options));
     let image = opened.map_err(|error| unreadable(&error))?;
     Ok(Image { namespace: Namespace::new(Arc::clone(&image.fs)), fs: image.fs, facts: image.facts })
 }
@@ -103,26 +104,17 @@ pub(crate) fn unreadable(error: &Error) -> Failure {
     }
 }
 
+/// Opens with `options`, and shows how much is decompressed if that takes long.
+pub(crate) fn opening<T>(what: &str, options: &OpenOptions, open: impl FnOnce() -> T) -> T {
+    match &options.progress {
+        Some(progress) => watch("opening", what, progress, open),
+        None => patiently("opening", what, open),
+    }
+}
+
 /// Does what may take long, with a sign of life on a terminal from the second second on.
 pub(crate) fn patiently<T>(doing: &'static str, what: &str, work: impl FnOnce() -> T) -> T {
-    if !std::io::stderr().is_terminal() {
-        return work();
-    }
-    let (done, waiting) = mpsc::channel::<()>();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            if waiting.recv_timeout(Duration::from_secs(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
-                let spinner = indicatif::ProgressBar::new_spinner().with_message(format!("{doing} {what}"));
-                spinner.enable_steady_tick(Duration::from_millis(100));
-                // Ends when the sender is dropped.
-                let _ = waiting.recv();
-                spinner.finish_and_clear();
-            }
-        });
-        let result = work();
-        drop(done);
-        result
-    })
+    watch(doing, what, &Progress::new(), work)
 }
 
 /// The images that one command line names, each opened once, however often it is named.

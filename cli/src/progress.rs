@@ -8,9 +8,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mountless::transfer::Progress;
 
 const BAR: &str = "{msg} [{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-const SPINNER: &str = "{msg} {bytes} {bytes_per_sec} {spinner}";
+const COUNT: &str = "{msg} {bytes} {bytes_per_sec} {spinner}";
+const SPINNER: &str = "{msg} {spinner}";
 
-/// Does `work` and shows how far it is.
+/// Does `work` and shows, from the second second on, how far it is.
 pub(crate) fn watch<T>(doing: &'static str, what: &str, progress: &Progress, work: impl FnOnce() -> T) -> T {
     if !std::io::stderr().is_terminal() {
         return work();
@@ -24,16 +25,22 @@ pub(crate) fn watch<T>(doing: &'static str, what: &str, progress: &Progress, wor
                 return;
             }
             let bar = ProgressBar::new(0).with_message(format!("{doing} {what}"));
-            let mut has_total = None;
+            let mut shown = "";
             while waited(Duration::from_millis(100)) {
                 let (done, total) = progress.get();
-                if has_total != Some(total > 0) {
-                    has_total = Some(total > 0);
+                let template = match (done, total) {
+                    (0, 0) => SPINNER,
+                    (_, 0) => COUNT,
+                    _ => BAR,
+                };
+                if shown != template {
+                    shown = template;
                     // OK to go without: the style is what the bar looks like, and checked by a test.
-                    if let Ok(style) = ProgressStyle::with_template(if total > 0 { BAR } else { SPINNER }) {
+                    if let Ok(style) = ProgressStyle::with_template(template) {
                         bar.set_style(style);
                     }
                 }
+                bar.tick();
                 bar.set_length(total);
                 bar.set_position(done);
             }
@@ -51,7 +58,7 @@ mod tests {
 
     #[test]
     fn the_styles_are_styles() {
-        for style in [BAR, SPINNER] {
+        for style in [BAR, COUNT, SPINNER] {
             assert!(ProgressStyle::with_template(style).is_ok(), "{style}");
         }
     }

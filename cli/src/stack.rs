@@ -14,7 +14,7 @@ use mountless::namespace::{MountOptions, Namespace};
 use mountless::open::{Format, ImageRef, open, open_upper, split_path};
 
 use crate::failure::{EXIT_FAILED, EXIT_UNREADABLE, Failure, Result};
-use crate::image::{OpenArgs, patiently, unreadable};
+use crate::image::{OpenArgs, opening, unreadable};
 
 /// Which tree to work on.
 #[derive(Clone, Debug, clap::Args)]
@@ -72,13 +72,13 @@ impl StackArgs {
     /// The same, with the images merged as they are.
     pub(crate) fn trees(&self, memory: MemOptions) -> Result<Trees> {
         let options = self.open.options();
-        let stack = patiently("opening", &self.name(), || Stack::open_with(&self.images, &options));
+        let stack = opening(&self.name(), &options, || Stack::open_with(&self.images, &options));
         let stack = stack.map_err(|error| unreadable(&error))?;
         let upper = match &self.upper {
             None => Arc::new(memory.build()),
             Some(reference) => {
                 let open = || open_upper(&ImageRef::parse(reference), &options);
-                patiently("opening", &reference.to_string_lossy(), open).map_err(|error| unchangeable(&error))?
+                opening(&reference.to_string_lossy(), &options, open).map_err(|error| unchangeable(&error))?
             }
         };
         // Without anything below there is nothing to merge, and changes need no marks for what they hide.

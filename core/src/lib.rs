@@ -63,6 +63,7 @@ pub mod name;
 pub mod namespace;
 pub mod open;
 pub mod path;
+mod progress;
 pub mod size;
 pub mod source;
 mod stack;

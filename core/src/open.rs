@@ -37,7 +37,8 @@ use crate::format::detect::{HEAD_LEN, Signature, detect};
 use crate::fs::FileSystem;
 use crate::limits::{NESTED_COMPRESSIONS_MAX, UNPACKED_IN_MEMORY_MAX, UNPACKED_MAX};
 use crate::name::escape;
-use crate::source::{BytesSource, FileSource, MmapSource, Source};
+use crate::progress::Progress;
+use crate::source::{BytesSource, FileSource, FollowedSource, MmapSource, Source};
 
 /// A format that a reference can name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -211,7 +212,7 @@ fn split_at_byte(bytes: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
 }
 
 /// How to open an image.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct OpenOptions {
     /// Bytes that an image may have when decompressed.
     pub max_unpacked: u64,
@@ -225,6 +226,8 @@ pub struct OpenOptions {
     pub defaults: Defaults,
     /// Whether what is found out about an image is kept for the next time.
     pub remember: Remember,
+    /// Where to tell how much of an image that is decompressed is read, while that goes on.
+    pub progress: Option<Arc<Progress>>,
 }
 
 impl Default for OpenOptions {
@@ -237,6 +240,7 @@ impl Default for OpenOptions {
             recover: false,
             defaults: Defaults::default(),
             remember: Remember::default(),
+            progress: None,
         }
     }
 }
@@ -301,6 +305,11 @@ fn open_selected(
     let format = match given {
         Some(format) => format,
         None => detect_format(&source)?,
+    };
+    let source = match format {
+        Format::Tfs => source,
+        _ if starts_compressed(&source)? => followed(source, options),
+        _ => source,
     };
     match format {
         Format::Tfs => open_tfs(source, select, options),
@@ -515,6 +524,23 @@ fn detect_format(source: &Arc<dyn Source>) -> Result<Format> {
         *found = *byte;
     }
     Err(Error::new(Errno::Invalid, UnknownFormat { offset: start, found }))
+}
+
+/// Whether an image has to be decompressed as a whole.
+fn starts_compressed(source: &Arc<dyn Source>) -> Result<bool> {
+    let head = source.bytes_at(0..source.len().min(to_u64(HEAD_LEN)))?;
+    Ok(matches!(detect(&head), Some(Signature::Compressed(_))))
+}
+
+/// What is about to be decompressed, telling how far that is.
+fn followed(source: Arc<dyn Source>, options: &OpenOptions) -> Arc<dyn Source> {
+    match &options.progress {
+        Some(progress) => {
+            progress.expect_more(source.len());
+            Arc::new(FollowedSource::new(source, Arc::clone(progress)))
+        }
+        None => source,
+    }
 }
 
 /// Where the first byte that is not zero stands.

@@ -9,12 +9,14 @@ mod listing;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mountless::attr::FileType;
 use mountless::errno::Errno;
 use mountless::error::Error;
 use mountless::fs::{FileSystem, FileSystemExt};
-use mountless::open::{Format, ImageRef, OpenOptions, OpenedImage, open};
+use mountless::open::{Format, ImageRef, LayerFacts, OpenOptions, OpenedImage, open};
+use mountless::transfer::Progress;
 
 use self::listing::{differences, listing, read_listing, samples};
 
@@ -205,4 +207,22 @@ fn images_are_selected_by_name_and_platform() {
         let error = open_image(&folder, name, select).unwrap_err();
         assert!(error.to_string().contains(sentence), "{error}");
     }
+}
+
+#[test]
+fn what_is_decompressed_is_told_to_its_end() {
+    let Some(folder) = samples("images/layers/oci") else { return };
+    let mut counted = 0;
+    for (name, tag) in table(&folder).keys() {
+        let progress = Arc::new(Progress::new());
+        let options = OpenOptions { progress: Some(Arc::clone(&progress)), ..OpenOptions::default() };
+        let select = Some(tag).filter(|tag| !tag.is_empty()).map(Into::into);
+        let reference = ImageRef { select, ..ImageRef::from_path(folder.join(name)) };
+        let Ok(image) = open(&reference, &options) else { continue };
+        let is_packed = |layer: &&LayerFacts| layer.archive.parts.iter().any(|part| part.compression.is_some());
+        let stored: u64 = image.facts.layers.iter().filter(is_packed).map(|layer| layer.stored_len).sum();
+        assert_eq!(progress.get(), (stored, stored), "{name} {tag}");
+        counted += usize::from(stored > 0);
+    }
+    assert!(counted > 10, "{counted} images with compressed layers");
 }

@@ -26,7 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Uses nothing but itself.
-const BASE: &[&str] = &["errno", "error", "name", "attr", "clock", "limits", "checked", "path", "size"];
+const BASE: &[&str] = &["errno", "error", "name", "attr", "clock", "limits", "checked", "path", "size", "progress"];
 
 /// What each crate may use of the others. Those that are not published may use all, and no other may use them.
 const CRATES_MAY_USE: &[(&str, &[&str])] = &[

@@ -18,7 +18,7 @@ use mountless::open::{Format, ImageRef, Location};
 use mountless::transfer::{Lost, PackFormat, PackOptions, PackReport, PackTarget, Progress, pack_beside, pack_stream};
 
 use crate::failure::{EXIT_FAILED, EXIT_UNREADABLE, Failure, Result};
-use crate::image::{OpenArgs, patiently, unreadable};
+use crate::image::{OpenArgs, opening, unreadable};
 use crate::json::Object;
 use crate::oci::{Content, OciOutput};
 use crate::{output, progress};
@@ -136,7 +136,7 @@ pub(crate) fn run(args: &Args) -> Result {
         return args.how.write_manifest(&args.output);
     }
     let shown = args.sources.iter().map(|source| source.to_string_lossy()).collect::<Vec<_>>().join(", ");
-    let opened = patiently("opening", &shown, || {
+    let opened = opening(&shown, &options, || {
         let stack = Stack::open_with(&args.sources, &options)?;
         // What is above hides what is below.
         let report = stack.facts().filter_map(|facts| facts.tfs.as_ref()).last().cloned();

@@ -87,7 +87,7 @@ impl Editor {
     /// damaged is never changed.
     pub fn open(reference: &ImageRef, options: &OpenOptions, clock: Arc<dyn Clock>) -> Result<Self> {
         // What is lost of a damaged image must not be lost for good.
-        let options = OpenOptions { as_linux: false, recover: false, ..*options };
+        let options = OpenOptions { as_linux: false, recover: false, ..options.clone() };
         let Location::Path(path) = &reference.location else { return Err(NotEditable::Stream.into()) };
         let format = match (reference.format, stored_bytes(reference, &options)?) {
             (Some(format), _) => format,

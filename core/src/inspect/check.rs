@@ -75,7 +75,7 @@ impl fmt::Display for Problem {
 /// # Errors
 /// What is not there, is no image or beyond the limits. Damage is no error, however great.
 pub fn check(reference: &ImageRef, options: &OpenOptions) -> Result<Checked> {
-    let strict = OpenOptions { as_linux: false, recover: false, ..*options };
+    let strict = OpenOptions { as_linux: false, recover: false, ..options.clone() };
     // A directory (an image layout, or just files) has none.
     let source = stored_bytes(reference, options)?;
     let format = match (reference.format, &source) {
@@ -132,7 +132,7 @@ fn check_tree(
         Err(error) => {
             problems.push(damage(&error).ok_or(error)?);
             // What Linux takes of it, and what not.
-            let lenient = OpenOptions { as_linux: true, ..*options };
+            let lenient = OpenOptions { as_linux: true, ..options.clone() };
             open(&lenient).ok()
         }
     };

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::{
-    Format, ImageFacts, ImageRef, LayerFacts, Location, OpenOptions, OpenedImage, Remember, archive_options, from_io,
-    source_of,
+    Format, ImageFacts, ImageRef, LayerFacts, Location, OpenOptions, OpenedImage, Remember, archive_options, followed,
+    from_io, source_of, starts_compressed,
 };
 use crate::backend::archive::ArchiveFs;
 use crate::checked::to_u64;
@@ -329,7 +329,7 @@ fn merge(
     }
     let mut opened: Vec<Arc<dyn FileSystem>> = Vec::new();
     let mut facts = Vec::new();
-    let mut left = *options;
+    let mut left = options.clone();
     for (number, layer) in (1_usize..).zip(&image.layers) {
         // What is above one layer says nothing about it.
         if select.layer.is_some_and(|wanted| number > wanted) {
@@ -384,6 +384,7 @@ fn open_layer(
     if let Some(blob) = &layer.blob {
         check(&*source, blob).map_err(|error| inside(&layer.path, error))?;
     }
+    let source = if starts_compressed(&source)? { followed(source, options) } else { source };
     let (fs, archive) = ArchiveFs::open_layer(source, lower, &archive_options(options))?;
     if let Some(diff_id) = &layer.diff_id {
         // An uncompressed layer was checked as a blob, if both digests are of one kind.

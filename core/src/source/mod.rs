@@ -5,6 +5,7 @@
 
 mod bytes;
 mod file;
+mod followed;
 mod memo;
 mod mmap;
 mod replace;
@@ -17,6 +18,7 @@ use ::bytes::Bytes;
 
 pub use self::bytes::{BytesSource, MemStorage};
 pub use self::file::FileSource;
+pub(crate) use self::followed::FollowedSource;
 pub use self::memo::Memo;
 pub use self::mmap::MmapSource;
 pub use self::replace::Replacement;

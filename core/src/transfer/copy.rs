@@ -18,7 +18,6 @@ use hashbrown::HashMap;
 #[cfg(all(feature = "host", target_os = "linux"))]
 pub(super) use self::crew::copy_into_by_many;
 use super::pack::{Loss, Lost};
-use super::progress::Progress;
 use crate::attr::{Attr, FileType, SetAttr, SetTime};
 use crate::checked::{min_len, to_u64};
 use crate::errno::Errno;
@@ -27,6 +26,7 @@ use crate::fs::{Entry, Extent, FileSystemExt, NewKind, NewNode, NodeId, NodeRef,
 use crate::limits::{READ_SHARED_MAX, SKIPPED_KEPT_MAX};
 use crate::name::Name;
 use crate::path::{TreePath, shorten};
+use crate::progress::Progress;
 
 /// Whom copies belong to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,11 +4,11 @@ use alloc::sync::Arc;
 use std::path::Path;
 
 use super::copy::{CopyOptions, CopyReport, Existing, Owners, copy_into_by_many};
-use super::progress::Progress;
 use crate::backend::host::HostFs;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::fs::{FileSystem, NodeRef};
+use crate::progress::Progress;
 
 /// How to extract.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

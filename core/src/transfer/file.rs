@@ -8,10 +8,10 @@ use std::path::Path;
 
 use super::compress::{Compress, Compressor};
 use super::pack::{Found, PackFormat, PackOptions, PackReport, collect, pack_found};
-use super::progress::Progress;
 use crate::error::Result;
 use crate::format::compress::Compression;
 use crate::fs::FileSystem;
+use crate::progress::Progress;
 use crate::source::Replacement;
 
 /// Bytes gathered before they are written.

@@ -9,7 +9,6 @@ use super::compress::Compressor;
 use super::diff::{DiffOptions, diff_with};
 use super::file::PackTarget;
 use super::pack::{Found, Loss, Lost, PackFormat, PackOptions, PackReport, from_io, pack_found};
-use super::progress::Progress;
 use crate::attr::{Attr, FileType, Recorded};
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -17,6 +16,7 @@ use crate::format::compress::Compression;
 use crate::fs::{FileSystem, NodeRef};
 use crate::limits::HOLES_TOLD_MIN;
 use crate::path::TreePath;
+use crate::progress::Progress;
 use crate::source::Replacement;
 
 /// Writes what makes `after` out of `before` as a layer of a container image: a tar archive with everything that is new

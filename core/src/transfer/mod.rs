@@ -12,7 +12,6 @@ mod mtree;
 #[cfg(feature = "oci")]
 mod oci;
 mod pack;
-mod progress;
 
 pub use self::compress::{Compress, Compressor, can_compress, compress, levels};
 pub use self::copy::{AtPath, CopyOptions, CopyReport, Existing, Owners, copy_as, copy_into};
@@ -27,4 +26,4 @@ pub use self::mtree::{
 #[cfg(feature = "oci")]
 pub use self::oci::{OciBase, OciOptions, OciWriter};
 pub use self::pack::{Loss, Lost, PackFormat, PackOptions, PackReport, pack};
-pub use self::progress::Progress;
+pub use crate::progress::Progress;

@@ -20,13 +20,13 @@ use super::compress::{Compress, Compressor};
 use super::diff::DiffOptions;
 use super::layer::{large_holes, write_layer};
 use super::pack::{PackFormat, PackOptions, PackReport, collect, from_io, pack_found};
-use super::progress::Progress;
 use crate::checked::to_u64;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
 use crate::format::compress::Compression;
 use crate::format::oci::{own_architecture, parse};
 use crate::fs::FileSystem;
+use crate::progress::Progress;
 use crate::source::{Replacement, Source};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

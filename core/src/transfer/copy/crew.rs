@@ -17,7 +17,7 @@ use crate::errno::Errno;
 use crate::error::Result;
 use crate::fs::NodeRef;
 use crate::limits::SKIPPED_KEPT_MAX;
-use crate::transfer::progress::Progress;
+use crate::progress::Progress;
 
 /// As [`copy_into`](super::copy_into), the content of files being copied by `workers` threads: for targets to which the
 /// order does not matter. `host` is the filesystem of `to`, if that is one of the host.

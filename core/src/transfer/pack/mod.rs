@@ -17,7 +17,6 @@ use std::thread;
 use self::feed::{Feed, How, Reader, Ready};
 pub(super) use self::found::{Found, collect};
 use self::found::{Groups, groups};
-use super::progress::Progress;
 use crate::attr::{Attr, FileType};
 use crate::checked::to_u64;
 use crate::clock::Timestamp;
@@ -26,6 +25,7 @@ use crate::error::{Error, Result};
 use crate::fs::{FileSystem, shared_zeros};
 use crate::limits::SKIPPED_KEPT_MAX;
 use crate::path::shorten;
+use crate::progress::Progress;
 
 /// What to pack into.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Counts bytes of content, done and in all.
+/// Counts bytes, done and in all: of content, or of an image that is decompressed.
 #[derive(Debug, Default)]
 pub struct Progress {
     done: AtomicU64,
@@ -22,7 +22,7 @@ impl Progress {
         self.wants_total.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn wants_total(&self) -> bool {
+    pub(crate) fn wants_total(&self) -> bool {
         self.wants_total.load(Ordering::Relaxed)
     }
 
@@ -32,11 +32,16 @@ impl Progress {
         (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
     }
 
-    pub(super) fn expect(&self, bytes: u64) {
+    pub(crate) fn expect(&self, bytes: u64) {
         self.total.store(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn advance(&self, bytes: u64) {
+    /// So many more are to be done than was known.
+    pub(crate) fn expect_more(&self, bytes: u64) {
+        self.total.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn advance(&self, bytes: u64) {
         self.done.fetch_add(bytes, Ordering::Relaxed);
     }
 }

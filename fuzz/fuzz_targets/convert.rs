@@ -8,7 +8,7 @@ use mountless::fs::FileSystem;
 use mountless::open::{Format, OpenOptions, open_source};
 use mountless::source::{BytesSource, MemStorage, Source};
 use mountless::transfer::{PackFormat, PackOptions, PackTarget, pack_to_vec};
-use mountless_fuzz::{content_len, seen};
+use mountless_fuzz::{content_len, seen, try_seen};
 
 /// More content than this is not written three times over.
 const CONTENT_MAX: u64 = 1 << 20;
@@ -51,7 +51,10 @@ fn volume(fs: &Arc<dyn FileSystem>) {
     let checked = check(&image, &TfsOptions::default()).expect("memory can be read");
     assert!(checked.is_sound(), "{:?}", checked.faults);
     let made = open_source(image, Some(Format::Tfs), &OpenOptions::default()).expect("what was made opens");
-    if report.lost.iter().all(|lost| lost.to_string().contains("it is kept")) {
-        assert_eq!(seen(&*made.fs), seen(&**fs));
+    // A file of no bytes is made without looking at what else is wrong with it.
+    if report.lost.iter().all(|lost| lost.to_string().contains("it is kept"))
+        && let Ok(before) = try_seen(&**fs)
+    {
+        assert_eq!(seen(&*made.fs), before);
     }
 }

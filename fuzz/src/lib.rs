@@ -93,6 +93,14 @@ pub fn content_len(fs: &dyn FileSystem) -> Option<u64> {
 /// When anything cannot be read.
 #[must_use]
 pub fn seen(fs: &dyn FileSystem) -> BTreeMap<Vec<u8>, String> {
+    try_seen(fs).unwrap()
+}
+
+/// The same, of what may be damaged.
+///
+/// # Errors
+/// What reading answers.
+pub fn try_seen(fs: &dyn FileSystem) -> mountless::Result<BTreeMap<Vec<u8>, String>> {
     let mut found = BTreeMap::new();
     let mut pending = vec![(Vec::new(), fs.root())];
     while let Some((path, dir)) = pending.pop() {
@@ -118,8 +126,7 @@ pub fn seen(fs: &dyn FileSystem) -> BTreeMap<Vec<u8>, String> {
             fs.forget(node, 1);
             found.insert(below, what);
             Ok(())
-        })
-        .unwrap();
+        })?;
     }
-    found
+    Ok(found)
 }

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mountless::transfer::Progress;
 
 const BAR: &str = "{msg} [{bar:30}] {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
@@ -24,25 +24,31 @@ pub(crate) fn watch<T>(doing: &'static str, what: &str, progress: &Progress, wor
             if !waited(Duration::from_secs(1)) {
                 return;
             }
-            let bar = ProgressBar::new(0).with_message(format!("{doing} {what}"));
+            // Nothing is drawn before it is known what.
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+            bar.set_message(format!("{doing} {what}"));
             let mut shown = "";
             while waited(Duration::from_millis(100)) {
                 let (done, total) = progress.get();
+                bar.set_length(total);
+                bar.set_position(done);
                 let template = match (done, total) {
                     (0, 0) => SPINNER,
                     (_, 0) => COUNT,
                     _ => BAR,
                 };
                 if shown != template {
+                    let is_first = shown.is_empty();
                     shown = template;
                     // OK to go without: the style is what the bar looks like, and checked by a test.
                     if let Ok(style) = ProgressStyle::with_template(template) {
                         bar.set_style(style);
                     }
+                    if is_first {
+                        bar.set_draw_target(ProgressDrawTarget::stderr());
+                    }
                 }
                 bar.tick();
-                bar.set_length(total);
-                bar.set_position(done);
             }
             bar.finish_and_clear();
         });

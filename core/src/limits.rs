@@ -104,6 +104,13 @@ pub const XATTR_VALUE_MAX: usize = 64 << 10;
 /// Bytes of all extended attributes of one node, names and values.
 pub const XATTRS_TOTAL_MAX: usize = 256 << 10;
 
+/// Bytes gathered before a thread that writes is told.
+pub const GATHERED_LEN: usize = 512 << 10;
+
+/// Bytes written to a file at once. Linux takes them into pages that belong together, and finds such as others gave
+/// back before most easily.
+pub const WRITE_LEN: usize = 64 << 10;
+
 /// Bytes read at once when a tree is packed that is not in memory.
 pub const PACK_READ_LEN: usize = 256 << 10;
 

@@ -6,11 +6,16 @@
 mod listing;
 
 use std::fmt::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use mountless::errno::Errno;
 use mountless::error::{Corrupt, Error};
-use mountless::open::{Format, ImageRef, OpenOptions, OpenedImage, open};
+use mountless::format::compress::Compression;
+use mountless::open::{Format, ImageRef, OpenOptions, OpenedImage, open, open_source};
+use mountless::source::{BytesSource, Source};
 
 use self::listing::{differences, listing, read_listing, samples};
 
@@ -127,4 +132,61 @@ fn decompression_stops_at_the_limit() {
     let options = OpenOptions { max_unpacked: 1 << 20, ..OpenOptions::default() };
     let error = open(&ImageRef::from_path(folder.join("bomb-64m.tar.gz")), &options).unwrap_err();
     assert_eq!(error, Errno::FileTooBig);
+}
+
+/// Bytes that nobody can look at as a whole, so that no thread goes ahead in them.
+#[derive(Debug)]
+struct Unmapped(BytesSource);
+
+impl Source for Unmapped {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read_exact_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), Error> {
+        self.0.read_exact_at(offset, buf)
+    }
+
+    fn bytes_at(&self, range: Range<u64>) -> Result<Bytes, Error> {
+        self.0.bytes_at(range)
+    }
+
+    fn release(&self, range: Range<u64>) {
+        self.0.release(range);
+    }
+}
+
+#[test]
+fn a_thread_ahead_of_large_archives_changes_nothing() {
+    let Some(folder) = samples("images/layers/tar") else { return };
+    // Behind a large file, every sample is part of a large archive; twice, so that there is something to be ahead of.
+    let mut large = [0; 512];
+    for (at, text) in
+        [(0, "large"), (100, "0000644"), (124, "00240000000"), (148, "        "), (156, "0"), (257, "ustar")]
+    {
+        large[at..at + text.len()].copy_from_slice(text.as_bytes());
+    }
+    let sum = format!("{:06o}\0", large.iter().map(|byte| u32::from(*byte)).sum::<u32>());
+    large[148..155].copy_from_slice(sum.as_bytes());
+    let mut compared = 0;
+    for (file, _) in table(&folder) {
+        let sample = std::fs::read(folder.join(&file)).unwrap();
+        if !sample.len().is_multiple_of(512) || Compression::detect(&sample).is_some() {
+            continue;
+        }
+        let end = sample.chunks(512).rposition(|block| block.iter().any(|byte| *byte != 0)).map_or(0, |at| at + 1);
+        let mut bytes = sample.get(..end * 512).unwrap().to_vec();
+        bytes.extend_from_slice(&large);
+        bytes.resize(bytes.len() + 0o240_000_000, 0);
+        bytes.extend_from_slice(&sample);
+        let bytes = Bytes::from(bytes);
+        let open = |source: Arc<dyn Source>| {
+            let opened = open_source(source, Some(Format::Tar), &OpenOptions::default());
+            opened.map(|image| listing(&image.fs)).map_err(|error| format!("{error:?}"))
+        };
+        let led = open(Arc::new(BytesSource::new(bytes.clone())));
+        assert_eq!(led, open(Arc::new(Unmapped(BytesSource::new(bytes)))), "{file}");
+        compared += 1;
+    }
+    assert!(compared >= 40, "{compared} samples");
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use mountless::fs::NodeRef;
 use mountless::open::{ImageRef, OpenOptions, open};
 use mountless::transfer::diff::{DiffOptions, diff_with};
-use mountless::transfer::{ExtractOptions, PackOptions, PackTarget, Progress, extract, pack_file};
+use mountless::transfer::{ExtractOptions, PackOptions, PackTarget, Progress, extract, pack_beside};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -47,7 +47,10 @@ fn pack(input: &Path, output: &Path) -> Result<()> {
     let image = open(&ImageRef::from_path(input), &OpenOptions::default())?;
     let (format, compression) = PackTarget::told_by(output);
     let target = PackTarget::new(format.ok_or("no format")?, compression, None);
-    pack_file(&image.fs, output, target, &PackOptions::default(), &Progress::new())?;
+    let (replacement, _) = pack_beside(&image.fs, output, target, &PackOptions::default(), &Progress::new())?;
+    // As the command does.
+    drop(image);
+    replacement.commit()?;
     Ok(())
 }
 

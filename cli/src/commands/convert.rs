@@ -36,5 +36,5 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result {
     let Image { fs, facts, .. } = open_image(&args.input, args.open)?;
-    args.how.write(&fs, &args.output, Some(facts.format), facts.tfs.as_ref(), None)
+    args.how.write(fs, &args.output, Some(facts.format), facts.tfs.as_ref(), None)
 }

@@ -146,7 +146,7 @@ pub(crate) fn run(args: &Args) -> Result {
     let image = args.how.oci(&args.output);
     let place = image.as_ref().map_or(&*args.output, OciOutput::path);
     let leave_out = if place == Path::new("-") { None } else { inside(&args.sources, place) };
-    args.how.write(&fs, &args.output, None, report.as_ref(), leave_out)
+    args.how.write(fs, &args.output, None, report.as_ref(), leave_out)
 }
 
 /// Where the output lies in a directory that is packed.
@@ -208,32 +208,34 @@ impl How {
     /// Writes the tree of `fs` to `output` and tells about it. What a TFS has besides a tree stands in `like_tfs`.
     pub(crate) fn write(
         &self,
-        fs: &Arc<dyn FileSystem>,
+        fs: Arc<dyn FileSystem>,
         output: &Path,
         like: Option<Format>,
         like_tfs: Option<&TfsReport>,
         leave_out: Option<Box<[u8]>>,
     ) -> Result {
         if self.is_tfs()? {
-            return self.write_tfs(fs, output, like_tfs);
+            return self.write_tfs(&fs, output, like_tfs);
         }
         if let Some(image) = self.oci(output) {
-            return self.write_oci(&image, &Content::Tree(fs), output, leave_out);
+            return self.write_oci(&image, &Content::Tree(&fs), output, leave_out);
         }
         let target = self.target(output, like)?;
         let options = self.options(leave_out)?;
         let progress = Progress::new();
         let shown = output.display().to_string();
         let report = if output == Path::new("-") {
-            self.write_to_stdout(fs, target, &options)?
+            self.write_to_stdout(&fs, target, &options)?
         } else {
             let failed = |error: Error| failed(&shown, &error);
             let packed = progress::watch("packing", &shown, &progress, || {
-                let (replacement, report) = pack_beside(fs, output, target, &options, &progress)?;
+                let (replacement, report) = pack_beside(&fs, output, target, &options, &progress)?;
                 if self.strict && report.lost_count > 0 { Ok((None, report)) } else { Ok((Some(replacement), report)) }
             });
             let (replacement, report) = packed.map_err(failed)?;
             tell(&report.lost, report.lost_count);
+            // Giving its pages back takes a while in which the medium works on.
+            drop(fs);
             match replacement {
                 Some(replacement) => replacement.commit().map_err(failed)?,
                 None => {

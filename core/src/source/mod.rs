@@ -3,6 +3,7 @@
 //! Offsets and lengths are bytes, always 64 bits. Everything takes `&self`, so that one source serves many threads, and
 //! a test that injects faults is just another implementation.
 
+mod behind;
 mod bytes;
 mod file;
 mod followed;
@@ -16,6 +17,7 @@ use core::ops::Range;
 
 use ::bytes::Bytes;
 
+pub(crate) use self::behind::WriteBehind;
 pub use self::bytes::{BytesSource, MemStorage};
 pub use self::file::FileSource;
 pub(crate) use self::followed::FollowedSource;

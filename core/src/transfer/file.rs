@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -12,10 +12,7 @@ use crate::error::Result;
 use crate::format::compress::Compression;
 use crate::fs::FileSystem;
 use crate::progress::Progress;
-use crate::source::Replacement;
-
-/// Bytes gathered before they are written.
-const BUFFER_LEN: usize = 256 << 10;
+use crate::source::{Replacement, WriteBehind};
 
 /// What an image is to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,9 +115,9 @@ pub fn pack_beside(
 ) -> Result<(Replacement, PackReport)> {
     // Before the output is there: it may lie in the tree.
     let found = collect(fs, options)?;
-    let out = BufWriter::with_capacity(BUFFER_LEN, Replacement::create(path)?);
+    let out = WriteBehind::new(Replacement::create(path)?);
     let (out, report) = stream_found(found, out, target, options, progress)?;
-    let replacement = out.into_inner().map_err(|error| super::pack::from_io(error.into_error()))?;
+    let replacement = out.into_inner().map_err(super::pack::from_io)?;
     Ok((replacement, report))
 }
 

@@ -2,7 +2,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
 use super::compress::Compressor;
@@ -17,7 +17,7 @@ use crate::fs::{FileSystem, NodeRef};
 use crate::limits::HOLES_TOLD_MIN;
 use crate::path::TreePath;
 use crate::progress::Progress;
-use crate::source::Replacement;
+use crate::source::{Replacement, WriteBehind};
 
 /// Writes what makes `after` out of `before` as a layer of a container image: a tar archive with everything that is new
 /// or different, and a whiteout `.wh.NAME` for everything that is gone.
@@ -88,11 +88,11 @@ pub fn write_layer_file(
     options: &PackOptions,
     progress: &Progress,
 ) -> Result<PackReport> {
-    let out = BufWriter::with_capacity(256 << 10, Replacement::create(path)?);
+    let out = WriteBehind::new(Replacement::create(path)?);
     let compressor = Compressor::new(out, PackTarget::new(PackFormat::Tar, compression, None).compress)?;
     let (compressor, report) = write_layer(before, after, diff, compressor, options, progress)?;
     let out = compressor.finish()?;
-    out.into_inner().map_err(|error| from_io(error.into_error()))?.commit()?;
+    out.into_inner().map_err(from_io)?.commit()?;
     Ok(report)
 }
 

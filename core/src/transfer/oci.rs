@@ -8,7 +8,7 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use std::fs;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ use crate::format::compress::Compression;
 use crate::format::oci::{own_architecture, parse};
 use crate::fs::FileSystem;
 use crate::progress::Progress;
-use crate::source::{Replacement, Source};
+use crate::source::{Replacement, Source, WriteBehind};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -210,9 +210,9 @@ impl OciWriter {
     }
 
     /// A blob to be written.
-    fn blob(&self) -> Result<Hashing<BufWriter<tempfile::NamedTempFile>>> {
+    fn blob(&self) -> Result<Hashing<WriteBehind<tempfile::NamedTempFile>>> {
         let file = tempfile::NamedTempFile::new_in(self.dir.join("blobs/sha256")).map_err(from_io)?;
-        Ok(Hashing::new(BufWriter::with_capacity(256 << 10, file)))
+        Ok(Hashing::new(WriteBehind::new(file)))
     }
 
     fn keep_bytes(&self, bytes: &[u8], media_type: &str) -> Result<Value> {
@@ -222,9 +222,9 @@ impl OciWriter {
     }
 
     /// Makes a blob durable under the name of its content, and describes it.
-    fn keep(&self, blob: Hashing<BufWriter<tempfile::NamedTempFile>>, media_type: &str) -> Result<Value> {
+    fn keep(&self, blob: Hashing<WriteBehind<tempfile::NamedTempFile>>, media_type: &str) -> Result<Value> {
         let (out, digest, size) = blob.finish();
-        let file = out.into_inner().map_err(|error| from_io(error.into_error()))?;
+        let file = out.into_inner().map_err(from_io)?;
         // Temporary files are their maker's alone, blobs everybody's to read.
         file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(from_io)?;
         file.as_file().sync_all().map_err(from_io)?;
@@ -235,7 +235,7 @@ impl OciWriter {
 }
 
 /// Where the tar of a layer goes: its own digest is of interest, and that of what is stored.
-type Layer = Hashing<Compressor<Hashing<BufWriter<tempfile::NamedTempFile>>>>;
+type Layer = Hashing<Compressor<Hashing<WriteBehind<tempfile::NamedTempFile>>>>;
 
 fn layer_type(compression: Option<Compression>) -> Result<String> {
     match compression {

@@ -10,6 +10,7 @@ use super::build::{Meta, TreeBuilder};
 use super::build_tar::TarRules;
 use super::extras::{Extras, Run, SparseFile};
 use super::index::{Content, Index, NodeIndex, Stored};
+use super::prefault::{Follower, preceded};
 use super::unpack::{UnpackLimits, unpack};
 use super::walk::Stop;
 use super::window::Window;
@@ -66,7 +67,7 @@ pub(super) fn replay_tar(
         builder,
         report,
         window: Window::new(Arc::clone(&source)),
-        source,
+        source: Arc::clone(&source),
         number,
         rules,
         lower,
@@ -75,7 +76,7 @@ pub(super) fn replay_tar(
         part: 0,
     };
     replay.part = replay.report.parts.len().saturating_sub(1);
-    match replay.run() {
+    match preceded(&*source, |ahead| replay.run(ahead)) {
         Ok(()) => {}
         Err(error) if as_tools && error.corrupt().is_some() => replay.report.stopped = Some(error),
         Err(error) => return Err(error),
@@ -168,13 +169,14 @@ fn damaged(at: u64, corrupt: TarCorrupt) -> Error {
 }
 
 impl Replay<'_> {
-    fn run(&mut self) -> Result<()> {
+    fn run(&mut self, ahead: &mut Follower<'_>) -> Result<()> {
         let end = self.window.len();
         let mut at = 0;
         let mut before = self.nothing_before();
         // Records without the entry that they are about.
         let mut dangling = false;
         while at < end {
+            ahead.tell(at);
             self.builder.grant(BLOCK);
             let block = self.window.at(at, BLOCK_LEN)?;
             let Some(block) = block.first_chunk::<BLOCK_LEN>() else {

@@ -193,20 +193,23 @@ impl Header {
 /// # Errors
 /// [`TarCorrupt::Checksum`].
 pub(super) fn check_sum(block: &[u8; BLOCK_LEN]) -> Result<(), TarCorrupt> {
-    let (mut unsigned, mut signed) = (0_u32, 0_i32);
-    for (at, byte) in block.iter().enumerate() {
-        let byte = if (148..156).contains(&at) { b' ' } else { *byte };
-        // OK: 512 times 255 at most.
-        unsigned = unsigned.wrapping_add(byte.into());
-        signed = signed.wrapping_add(byte.cast_signed().into());
-    }
+    // Of the sum itself, eight spaces count.
+    let (before, after) = (block.get(..148).unwrap_or_default(), block.get(156..).unwrap_or_default());
+    let unsigned = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+    let signed = |bytes: &[u8]| bytes.iter().map(|byte| i32::from(byte.cast_signed())).sum::<i32>();
+    // OK: 512 times 255 at most.
+    let computed = unsigned(before).wrapping_add(8 * u32::from(b' ')).wrapping_add(unsigned(after));
     let mut recorded = [0; 8];
     recorded.copy_from_slice(block.get(148..156).unwrap_or(&[0; 8]));
     let value = number(&recorded);
-    if value == Some(unsigned.into()) || value == Some(signed.into()) {
+    if value == Some(computed.into()) {
         return Ok(());
     }
-    Err(TarCorrupt::Checksum { recorded, computed: unsigned })
+    let computed_signed = signed(before).wrapping_add(8 * i32::from(b' ')).wrapping_add(signed(after));
+    if value == Some(computed_signed.into()) {
+        return Ok(());
+    }
+    Err(TarCorrupt::Checksum { recorded, computed })
 }
 
 /// What stands before the first NUL.
@@ -229,10 +232,12 @@ pub(super) fn number(field: &[u8]) -> Option<i128> {
             let start = field.iter().position(|byte| !matches!(byte, b' ' | 0)).unwrap_or(field.len());
             let digits = field.get(start..)?;
             let end = digits.iter().position(|byte| matches!(byte, b' ' | 0)).unwrap_or(digits.len());
-            digits.get(..end)?.iter().try_fold(0, |value: i128, digit| match digit {
-                b'0'..=b'7' => Some((value << 3) | i128::from(digit & 7)),
+            // OK to shift: fields have 12 bytes at most, 36 bits.
+            let value = digits.get(..end)?.iter().try_fold(0, |value: u64, digit| match digit {
+                b'0'..=b'7' => Some((value << 3) | u64::from(digit & 7)),
                 _ => None,
-            })
+            });
+            value.map(i128::from)
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A buffered writer that writes in a thread of its own: whoever makes the bytes need not wait for the kernel to take
-//! them.
+//! A buffered writer that writes in a thread of its own, where there is a processor for it: whoever makes the bytes need
+//! not wait for the kernel to take them.
 
 use alloc::vec::Vec;
 use core::mem;
@@ -20,6 +20,7 @@ const WAITING_MAX: usize = 1;
 pub(crate) struct WriteBehind<W> {
     buffer: Vec<u8>,
     place: Place<W>,
+    may_begin_thread: bool,
 }
 
 /// Where the writer is.
@@ -41,8 +42,10 @@ struct Writing<W> {
 }
 
 impl<W: Write + Send + 'static> WriteBehind<W> {
-    pub(crate) fn new(writer: W) -> Self {
-        Self { buffer: Vec::with_capacity(GATHERED_LEN), place: Place::Here(writer) }
+    /// `busy` threads make what is to be written.
+    pub(crate) fn new(writer: W, busy: usize) -> Self {
+        let may_begin_thread = thread::available_parallelism().is_ok_and(|processors| processors.get() > busy);
+        Self { buffer: Vec::with_capacity(GATHERED_LEN), place: Place::Here(writer), may_begin_thread }
     }
 
     /// Writes what is left, and gives the writer back.
@@ -61,7 +64,13 @@ impl<W: Write + Send + 'static> WriteBehind<W> {
     fn send(&mut self) -> io::Result<()> {
         let writing = match mem::replace(&mut self.place, Place::Lost) {
             Place::Thread(writing) => writing,
-            Place::Here(writer) => Writing::begin(writer)?,
+            Place::Here(writer) if self.may_begin_thread => Writing::begin(writer)?,
+            Place::Here(mut writer) => {
+                write_pieces(&mut writer, &self.buffer)?;
+                self.buffer.clear();
+                self.place = Place::Here(writer);
+                return Ok(());
+            }
             Place::Lost => return Err(lost()),
         };
         let empty = writing.empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(GATHERED_LEN));
@@ -83,9 +92,7 @@ impl<W: Write + Send + 'static> Writing<W> {
         let builder = thread::Builder::new().name("mountless-write".into());
         let thread = builder.spawn(move || {
             for mut buffer in take_full {
-                for piece in buffer.chunks(WRITE_LEN) {
-                    writer.write_all(piece)?;
-                }
+                write_pieces(&mut writer, &buffer)?;
                 buffer.clear();
                 // An error when no more is made.
                 let _ = give_empty.send(buffer);
@@ -137,6 +144,10 @@ impl<W: Write + Send + 'static> Write for WriteBehind<W> {
         self.place = Place::Here(writer);
         Ok(())
     }
+}
+
+fn write_pieces(writer: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    bytes.chunks(WRITE_LEN).try_for_each(|piece| writer.write_all(piece))
 }
 
 /// For whoever goes on after an error.
@@ -194,20 +205,22 @@ mod tests {
     #[test]
     fn all_bytes_arrive_in_order_whatever_the_pieces_are() {
         for (len, piece) in [(0, 1), (5, 5), (GATHERED_LEN, 7777), (GATHERED_LEN + 1, 1 << 20), (5 << 20, 300_001)] {
-            let (medium, taken, _) = Medium::new(usize::MAX);
-            let (content, mut out) = (content(len), WriteBehind::new(medium));
-            for piece in content.chunks(piece) {
-                out.write_all(piece).unwrap();
+            for busy in [0, usize::MAX] {
+                let (medium, taken, _) = Medium::new(usize::MAX);
+                let (content, mut out) = (content(len), WriteBehind::new(medium, busy));
+                for piece in content.chunks(piece) {
+                    out.write_all(piece).unwrap();
+                }
+                drop(out.into_inner().unwrap());
+                assert!(*taken.lock().unwrap() == content, "{len} bytes in pieces of {piece}");
             }
-            drop(out.into_inner().unwrap());
-            assert!(*taken.lock().unwrap() == content, "{len} bytes in pieces of {piece}");
         }
     }
 
     #[test]
     fn flushed_bytes_are_written_and_more_may_follow() {
         let (medium, taken, _) = Medium::new(usize::MAX);
-        let mut out = WriteBehind::new(medium);
+        let mut out = WriteBehind::new(medium, 0);
         let mut expected = Vec::new();
         for len in [3, 2 * GATHERED_LEN, 0, 10] {
             out.write_all(&content(len)).unwrap();
@@ -219,9 +232,9 @@ mod tests {
 
     #[test]
     fn what_the_writer_refuses_is_told() {
-        for len in [10, GATHERED_LEN + 10, 10 << 20] {
+        for (len, busy) in [(10, 0), (GATHERED_LEN + 10, 0), (10 << 20, 0), (10 << 20, usize::MAX)] {
             let (medium, taken, is_gone) = Medium::new(len - 1);
-            let mut out = WriteBehind::new(medium);
+            let mut out = WriteBehind::new(medium, busy);
             let told = out.write_all(&content(len)).and_then(|()| out.flush()).unwrap_err();
             assert_eq!(told.kind(), io::ErrorKind::StorageFull, "{len} bytes");
             let count = taken.lock().unwrap().len();
@@ -235,7 +248,7 @@ mod tests {
     #[test]
     fn the_writer_is_gone_with_what_was_given_up() {
         let (medium, _, is_gone) = Medium::new(usize::MAX);
-        let mut out = WriteBehind::new(medium);
+        let mut out = WriteBehind::new(medium, 0);
         out.write_all(&content(4 << 20)).unwrap();
         drop(out);
         assert!(is_gone.load(Ordering::Relaxed), "a file half-written would be left behind");

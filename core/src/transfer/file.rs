@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::compress::{Compress, Compressor};
-use super::pack::{Found, PackFormat, PackOptions, PackReport, collect, pack_found};
+use super::pack::{Found, PackFormat, PackOptions, PackReport, busy_threads, collect, pack_found};
 use crate::error::Result;
 use crate::format::compress::Compression;
 use crate::fs::FileSystem;
@@ -115,7 +115,7 @@ pub fn pack_beside(
 ) -> Result<(Replacement, PackReport)> {
     // Before the output is there: it may lie in the tree.
     let found = collect(fs, options)?;
-    let out = WriteBehind::new(Replacement::create(path)?);
+    let out = WriteBehind::new(Replacement::create(path)?, busy_threads(&**fs));
     let (out, report) = stream_found(found, out, target, options, progress)?;
     let replacement = out.into_inner().map_err(super::pack::from_io)?;
     Ok((replacement, report))

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::compress::Compressor;
 use super::diff::{DiffOptions, diff_with};
 use super::file::PackTarget;
-use super::pack::{Found, Loss, Lost, PackFormat, PackOptions, PackReport, from_io, pack_found};
+use super::pack::{Found, Loss, Lost, PackFormat, PackOptions, PackReport, busy_threads, from_io, pack_found};
 use crate::attr::{Attr, FileType, Recorded};
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -88,7 +88,7 @@ pub fn write_layer_file(
     options: &PackOptions,
     progress: &Progress,
 ) -> Result<PackReport> {
-    let out = WriteBehind::new(Replacement::create(path)?);
+    let out = WriteBehind::new(Replacement::create(path)?, busy_threads(&**after));
     let compressor = Compressor::new(out, PackTarget::new(PackFormat::Tar, compression, None).compress)?;
     let (compressor, report) = write_layer(before, after, diff, compressor, options, progress)?;
     let out = compressor.finish()?;

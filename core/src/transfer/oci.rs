@@ -212,7 +212,7 @@ impl OciWriter {
     /// A blob to be written.
     fn blob(&self) -> Result<Hashing<WriteBehind<tempfile::NamedTempFile>>> {
         let file = tempfile::NamedTempFile::new_in(self.dir.join("blobs/sha256")).map_err(from_io)?;
-        Ok(Hashing::new(WriteBehind::new(file)))
+        Ok(Hashing::new(WriteBehind::new(file, 1)))
     }
 
     fn keep_bytes(&self, bytes: &[u8], media_type: &str) -> Result<Value> {

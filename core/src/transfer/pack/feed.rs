@@ -18,7 +18,7 @@ use crate::checked::{min_len, to_u64};
 use crate::errno::Errno;
 use crate::error::Result;
 use crate::format::tar::Piece;
-use crate::fs::{Extent, NodeRef};
+use crate::fs::{Extent, FileSystem, NodeRef};
 use crate::limits::{READ_SHARED_MAX, SPARSE_PIECES_MAX};
 
 /// What the format wants to know.
@@ -67,6 +67,16 @@ impl Ready {
     }
 }
 
+/// Whether reading takes no time, as nobody has to ask the host for it.
+fn is_in_memory(fs: &dyn FileSystem) -> bool {
+    !fs.info().may_block
+}
+
+/// Threads that are busy when a tree of `fs` is packed: the one that makes the image, and one that reads.
+pub(in crate::transfer) fn busy_threads(fs: &dyn FileSystem) -> usize {
+    if is_in_memory(fs) { 1 } else { 2 }
+}
+
 /// What is to be packed.
 pub(super) enum Feed<'a> {
     /// Read when it is wanted.
@@ -86,8 +96,8 @@ impl<'a> Feed<'a> {
     where
         'a: 'scope,
     {
-        // All are of one filesystem, which may have to ask the host for it.
-        let is_in_memory = found.first().is_none_or(|one| !one.node.fs().info().may_block);
+        // All are of one filesystem.
+        let is_in_memory = found.first().is_none_or(|one| is_in_memory(&**one.node.fs()));
         let rest = found.into_iter().enumerate();
         if is_in_memory {
             Self::Here { rest, reader, node: None }

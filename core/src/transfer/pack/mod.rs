@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use std::io::Write;
 use std::thread;
 
+pub(super) use self::feed::busy_threads;
 use self::feed::{Feed, How, Reader, Ready};
 pub(super) use self::found::{Found, collect};
 use self::found::{Groups, groups};

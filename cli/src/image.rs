@@ -19,7 +19,7 @@ use mountless::source::Source;
 use mountless::transfer::Progress;
 
 use crate::failure::{EXIT_FAILED, EXIT_UNREADABLE, Failure, Result};
-use crate::progress::watch;
+use crate::progress::{patiently, watch};
 
 /// How to open images.
 #[derive(Clone, Copy, Debug, Args)]
@@ -110,11 +110,6 @@ pub(crate) fn opening<T>(what: &str, options: &OpenOptions, open: impl FnOnce() 
         Some(progress) => watch("opening", what, progress, open),
         None => patiently("opening", what, open),
     }
-}
-
-/// Does what may take long, with a sign of life on a terminal from the second second on.
-pub(crate) fn patiently<T>(doing: &'static str, what: &str, work: impl FnOnce() -> T) -> T {
-    watch(doing, what, &Progress::new(), work)
 }
 
 /// The images that one command line names, each opened once, however often it is named.

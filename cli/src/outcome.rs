@@ -52,7 +52,7 @@ impl OutcomeArgs {
         if let (Some(path), true) = (&self.save, exited) {
             let how = How::default();
             match how.oci(path) {
-                None => how.write(&trees.after, path, None, None, None)?,
+                None => how.write(Arc::clone(&trees.after), path, None, None, None)?,
                 Some(image) => {
                     let before = images(trees)?;
                     let options = DiffOptions { times: true, xattrs: true, ..DiffOptions::VIEW };

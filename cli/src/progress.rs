@@ -58,6 +58,11 @@ pub(crate) fn watch<T>(doing: &'static str, what: &str, progress: &Progress, wor
     })
 }
 
+/// The same for work that cannot say how far it is.
+pub(crate) fn patiently<T>(doing: &'static str, what: &str, work: impl FnOnce() -> T) -> T {
+    watch(doing, what, &Progress::new(), work)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,9 +17,10 @@ use mountless::source::Replacement;
 use mountless::transfer::{Deviation, DeviationKind, Mtree};
 
 use crate::failure::{EXIT_FAILED, EXIT_UNREADABLE, Failure, Result, plainly};
-use crate::image::{OpenArgs, open_image, patiently, tfs_bytes, unreadable};
+use crate::image::{OpenArgs, open_image, tfs_bytes, unreadable};
 use crate::json::Object;
 use crate::output;
+use crate::progress::patiently;
 
 /// Looks for everything that is wrong with images, or compares one with a specification
 ///

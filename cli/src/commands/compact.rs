@@ -10,9 +10,10 @@ use mountless::error::Error;
 use mountless::open::{ImageRef, open_tfs_volume};
 
 use crate::failure::{EXIT_FAILED, Failure, Result};
-use crate::image::{OpenArgs, patiently, unreadable};
+use crate::image::{OpenArgs, unreadable};
 use crate::json::Object;
 use crate::output;
+use crate::progress::patiently;
 
 /// Writes the log of a TFS anew, in place, without what is dead in it
 ///

@@ -22,10 +22,11 @@ use mountless::transfer::{PackOptions, PackTarget, Progress, write_layer_file};
 use self::content::Content as FileContent;
 use crate::commands::pack::{How, tell};
 use crate::failure::{EXIT_FAILED, Failure, Result};
-use crate::image::{OpenArgs, open_image, patiently, unreadable};
+use crate::image::{OpenArgs, open_image, unreadable};
 use crate::json::Object;
 use crate::oci::{Content, OciOutput};
 use crate::output::{self, Styled};
+use crate::progress::patiently;
 
 /// Tells in what two images differ: what was added, removed, moved or changed
 #[derive(Debug, clap::Args)]

@@ -22,9 +22,9 @@ use mountless_wasi::run::{
 };
 
 use crate::failure::{Failure, Result, plainly};
-use crate::image::patiently;
 use crate::outcome::OutcomeArgs;
 use crate::output;
+use crate::progress::patiently;
 use crate::stack::StackArgs;
 
 /// What timeout(1) ends with.

@@ -20,9 +20,9 @@ use mountless::source::{BytesSource, Replacement};
 
 use super::{CompressName, FormatName, How, failed, source_date_epoch, tell_each};
 use crate::failure::{EXIT_FAILED, EXIT_UNREADABLE, Failure, Result, plainly};
-use crate::image::patiently;
 use crate::json::Object;
 use crate::output;
+use crate::progress::patiently;
 
 /// What only a TFS has.
 #[derive(Debug, Default, clap::Args)]

@@ -96,6 +96,12 @@ pub(crate) fn unreadable(error: &Error) -> Failure {
         Errno::Io if error.corrupt().is_some_and(|corrupt| corrupt.format() == "tfs") => {
             failure.next("--recover gives the tree as it was before the damage")
         }
+        Errno::Io if error.corrupt().is_some_and(|corrupt| corrupt.format() == "tar") => {
+            failure.next("compare the file with its source; --as-linux passes over what GNU tar passes over")
+        }
+        Errno::Io if error.corrupt().is_some_and(|corrupt| corrupt.format() == "image") => {
+            failure.next("compare the file with its source")
+        }
         Errno::Io if error.corrupt().is_some() => {
             failure.next("compare the file with its source; --as-linux shows what Linux would boot with")
         }

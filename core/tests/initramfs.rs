@@ -8,9 +8,11 @@ mod listing;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mountless::error::{Corrupt, Error};
-use mountless::open::{ImageRef, OpenOptions, OpenedImage, UnknownFormat, open};
+use mountless::open::{ImageRef, OpenOptions, OpenedImage, UnknownFormat, open, open_source};
+use mountless::source::BytesSource;
 
 use self::listing::{detail, differences, listing};
 
@@ -242,5 +244,23 @@ fn archives_in_programs_are_selected_by_name() {
         let sentence = format!("no ucode in this program; found {name}");
 
         assert!(error.to_string().contains(&sentence), "{error}");
+    }
+}
+
+#[test]
+fn where_an_archive_is_in_a_program_is_known() {
+    let Some(folder) = samples() else { return };
+    let archive = std::fs::read(folder.join("einitrd.expected.cpio")).unwrap();
+    for (file, name) in [("einitrd.elf", "einitrd"), ("vmlinux-like.elf", "initramfs"), ("uki-like.efi", "initrd")] {
+        let image = open(&ImageRef::from_path(folder.join(file)), &OpenOptions::default()).unwrap();
+        let [place] = *image.facts.archive.unwrap().embedded else { panic!("{file}: one place") };
+        assert_eq!(place.name, name, "{file}");
+        let start = usize::try_from(place.offset).unwrap();
+        let stored = &std::fs::read(folder.join(file)).unwrap()[start..][..usize::try_from(place.len).unwrap()];
+        let source = Arc::new(BytesSource::new(stored.to_vec().into()));
+        let found = open_source(source, None, &OpenOptions::default()).unwrap();
+        let expected = BytesSource::new(archive.clone().into());
+        let expected = open_source(Arc::new(expected), None, &OpenOptions::default()).unwrap();
+        assert_eq!(listing(&found.fs), listing(&expected.fs), "{file}");
     }
 }

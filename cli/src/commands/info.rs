@@ -21,9 +21,9 @@ use crate::{output, walk};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 With --json each line is an object with: image, format, stored_bytes, nodes (count by type), content_bytes, and for \
-archives unpacked_bytes, entries, trailers, parts (offset, bytes, within, compression, unpacked_bytes, entries), \
-skipped_count, skipped (path, part, offset, reason) and stopped; for TFS uuid, label, \
-start, volume_bytes, log_extensions, log_records, log_segments, log_end, dictionary_entries, entries_set, entries_dead, \
+archives embedded (name, offset, bytes; where they are in a program), unpacked_bytes, entries, trailers, parts (offset, \
+bytes, within, compression, unpacked_bytes, entries), skipped_count, skipped (path, part, offset, reason) and stopped; for \
+TFS uuid, label, start, volume_bytes, log_extensions, log_records, log_segments, log_end, dictionary_entries, entries_set, entries_dead, \
 attributes, damage.
 
 Exit codes: 0 all could be read; 2 one could not.
@@ -99,7 +99,11 @@ fn show(out: &mut impl Write, name: &str, facts: &ImageFacts, counts: &Counts) -
         match fact.value {
             FactValue::Number(number) => line(fact.key, number.to_string()),
             FactValue::Text(text) => line(fact.key, text),
-            FactValue::List(texts) => texts.into_iter().for_each(|text| line(fact.key, text)),
+            // One a line.
+            FactValue::List(texts) => {
+                let label = fact.key.strip_suffix('s').unwrap_or(fact.key);
+                texts.into_iter().for_each(|text| line(label, text));
+            }
         }
     }
     if let Some(report) = &facts.archive {
@@ -111,15 +115,19 @@ fn show(out: &mut impl Write, name: &str, facts: &ImageFacts, counts: &Counts) -
 }
 
 fn archive_lines(report: &ArchiveReport, line: &mut impl FnMut(&str, String)) {
-    line("archive", format!("{} entries, {} bytes when decompressed", report.entries, report.unpacked_len));
+    for (depth, place) in report.embedded.iter().enumerate() {
+        let within = if depth > 0 { " of that, decompressed" } else { "" };
+        line("program", format!("{}: {} bytes at byte {}{within}", place.name, place.len, place.offset));
+    }
+    line("archive", format!("{}, {} bytes when decompressed", entries(report.entries), report.unpacked_len));
     for (at, part) in report.parts.iter().enumerate() {
         let compression = part.compression.map_or("plain", |compression| compression.name());
         let within = part.within.map(|within| format!(" of part {within}, decompressed")).unwrap_or_default();
         let unpacked = part.compression.map(|_| format!(", {} decompressed", part.unpacked_len)).unwrap_or_default();
-        let (len, offset, entries) = (part.len, part.offset, part.entries);
+        let (len, offset, entries) = (part.len, part.offset, entries(part.entries));
         line(
             &format!("part {at}"),
-            format!("{compression}, {len} bytes at byte {offset}{within}{unpacked}, {entries} entries"),
+            format!("{compression}, {len} bytes at byte {offset}{within}{unpacked}, {entries}"),
         );
     }
     for skipped in &report.skipped {
@@ -131,6 +139,10 @@ fn archive_lines(report: &ArchiveReport, line: &mut impl FnMut(&str, String)) {
     if let Some(stopped) = &report.stopped {
         line("stopped", stopped.to_string());
     }
+}
+
+fn entries(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "entry" } else { "entries" })
 }
 
 /// The name of a kind of node, for this many of them.
@@ -186,6 +198,13 @@ fn write_json(out: &mut impl Write, name: &str, facts: &ImageFacts, counts: &Cou
 }
 
 fn write_archive(object: &mut Object<'_, impl Write>, report: &ArchiveReport) -> io::Result<()> {
+    if !report.embedded.is_empty() {
+        object.array("embedded", &report.embedded, |place, object| {
+            object.text("name", place.name)?;
+            object.number("offset", place.offset)?;
+            object.number("bytes", place.len)
+        })?;
+    }
     object.number("unpacked_bytes", report.unpacked_len)?;
     object.number("entries", report.entries)?;
     object.number("trailers", report.trailers)?;

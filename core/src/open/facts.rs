@@ -37,7 +37,8 @@ pub struct LayerFacts {
 
 impl fmt::Display for LayerFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes, {} entries", self.stored_len, self.archive.entries)?;
+        let entries = if self.archive.entries == 1 { "entry" } else { "entries" };
+        write!(f, "{} bytes, {} {entries}", self.stored_len, self.archive.entries)?;
         if let Some(digest) = &self.digest {
             write!(f, ", {digest}")?;
         }

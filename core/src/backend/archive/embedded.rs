@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 
 use super::unpack::{UnpackLimits, unpack, unpacked_head};
 use super::window::Window;
-use super::{ArchiveFs, ArchiveOptions, ArchiveReport, LimitExceeded};
+use super::{ArchiveFs, ArchiveOptions, ArchiveReport, EmbeddedPlace, LimitExceeded};
 use crate::errno::Errno;
 use crate::error::{Corrupt, Error, Result};
 use crate::format::compress::Compression;
@@ -61,17 +61,20 @@ fn find(
             continue;
         }
         let below = if select == Some(name) { None } else { select };
-        let opened = match inside(&source, embedded, options)? {
-            None => continue,
-            Some(part) if is_way => match find(part, below, options, depth.saturating_add(1)) {
+        let Some(part) = inside(&source, embedded, options)? else { continue };
+        let len = if is_way { embedded.range.end.saturating_sub(embedded.range.start) } else { part.len() };
+        let opened = match part {
+            part if is_way => match find(part, below, options, depth.saturating_add(1)) {
                 // What is asked for may still stand beside it.
                 Err(error) if is_nothing(&error) || below.is_some() => continue,
                 opened => opened,
             },
-            Some(part) => ArchiveFs::open_cpio(part, options),
+            part => ArchiveFs::open_cpio(part, options),
         };
-        let offset = embedded.range.start;
-        return opened.map_err(|error| Error::new(error.errno(), InProgram { name: embedded.name, offset, error }));
+        let (name, offset) = (embedded.name, embedded.range.start);
+        let (fs, mut report) = opened.map_err(|error| Error::new(error.errno(), InProgram { name, offset, error }))?;
+        report.embedded.insert(0, EmbeddedPlace { name, offset, len });
+        return Ok((fs, report));
     }
     let wanted = match select {
         Some(select) => alloc::format!("no {}", escape(select)),

@@ -34,7 +34,7 @@ use self::build_tar::TarRules;
 pub use self::embedded::NothingEmbedded;
 use self::extras::{Extras, SparseFile};
 use self::index::{Content, Dir, Index, Node, NodeIndex, Stored, bytes_of};
-pub use self::report::{ArchiveReport, LimitExceeded, Part, SkipReason, Skipped};
+pub use self::report::{ArchiveReport, EmbeddedPlace, LimitExceeded, Part, SkipReason, Skipped};
 pub(crate) use self::unpack::unpacked_head;
 use crate::attr::{Attr, Defaults};
 use crate::checked::{min_len, to_u64};

@@ -12,6 +12,8 @@ use crate::name::escape;
 /// What an archive consists of, and what was left out of its tree.
 #[derive(Debug, Default)]
 pub struct ArchiveReport {
+    /// Where it is in a program; with several, each is in what the one before names. Offsets of parts count from there.
+    pub embedded: Vec<EmbeddedPlace>,
     /// Its parts, in order. An archive without compression and without anything in it has none.
     pub parts: Vec<Part>,
     /// Entries read, trailers not counted.
@@ -27,6 +29,17 @@ pub struct ArchiveReport {
     pub stopped: Option<Error>,
     /// Bytes of all parts, decompressed.
     pub unpacked_len: u64,
+}
+
+/// A place in a program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EmbeddedPlace {
+    /// What a reference selects it by: `initrd`, `ucode`, `linux`, `vmlinux`, `einitrd`, `initramfs`.
+    pub name: &'static str,
+    /// Where it begins, in bytes of the program, decompressed if it is one in another.
+    pub offset: u64,
+    /// Its bytes there.
+    pub len: u64,
 }
 
 /// A run of entries without compression, or one compressed stream.

@@ -19,6 +19,7 @@ use core::ops::Range;
 use bytes::Bytes;
 
 use super::quota::Quota;
+use super::segment::Segment;
 use crate::checked::{min_len, to_u64, to_usize};
 use crate::errno::Errno;
 use crate::error::Result;
@@ -40,7 +41,7 @@ enum Extent {
         reserved: bool,
     },
     /// Bytes written here.
-    Owned(Vec<u8>),
+    Owned(Segment),
     /// Zeros that are charged but not stored.
     Reserved { len: u64 },
 }
@@ -287,7 +288,7 @@ impl FileData {
 
         let mut bytes = match self.extents.get_mut(&start) {
             Some(Extent::Owned(bytes)) => core::mem::take(bytes),
-            _ => Vec::new(),
+            _ => Segment::default(),
         };
         // A file that is written from front to back gets whole segments at once.
         let reserved = reserve(&mut bytes, to_usize(end - start)?, to_usize(segment + SEGMENT - start)?, streaming);
@@ -295,7 +296,7 @@ impl FileData {
             let kept = to_usize(owned_end - start)?;
             let new_from = to_usize(at - start)?;
             if new_from > kept {
-                bytes.resize(new_from, 0);
+                bytes.resize(new_from);
                 self.gather(owned_end, &mut bytes[kept..]);
             }
             bytes.truncate(new_from);
@@ -480,12 +481,11 @@ fn part(data: &[u8], from: u64, len: usize) -> Option<&[u8]> {
 }
 
 /// Makes room for `len` bytes, doubling up to `max` so that growth is cheap and a segment never wastes memory.
-fn reserve(bytes: &mut Vec<u8>, len: usize, max: usize, all: bool) -> Result<()> {
+fn reserve(bytes: &mut Segment, len: usize, max: usize, all: bool) -> Result<()> {
     if len <= bytes.capacity() {
         return Ok(());
     }
-    let capacity = if all { max } else { len.max(bytes.capacity().saturating_mul(2).min(max)) };
-    bytes.try_reserve_exact(capacity - bytes.len()).map_err(|_| Errno::NoSpace.into())
+    bytes.reserve(if all { max } else { len.max(bytes.capacity().saturating_mul(2).min(max)) })
 }
 
 #[cfg(test)]

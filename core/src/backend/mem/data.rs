@@ -219,6 +219,9 @@ impl FileData {
             return Err(Errno::FileTooBig.into());
         }
         let buf = &buf[..min_len(buf.len(), room)];
+        if offset == self.size && self.append(buf, quota) {
+            return Ok(buf.len());
+        }
         // What is written over what was written here before.
         if let Some(target) = self.owned_mut(offset, buf.len()) {
             target.copy_from_slice(buf);
@@ -245,6 +248,22 @@ impl FileData {
             done += len;
         }
         Ok(done)
+    }
+
+    /// Adds `buf` to the owned bytes that the file ends with, if there is room for all of it. Returns whether it did.
+    fn append(&mut self, buf: &[u8], quota: &Quota) -> bool {
+        let Some((start, Extent::Owned(bytes))) = self.extents.iter_mut().next_back() else { return false };
+        let (end, len) = (start + to_u64(bytes.len()), to_u64(buf.len()));
+        let segment_end = start - start % SEGMENT + SEGMENT;
+        let has_room = segment_end - end >= len && bytes.capacity() - bytes.len() >= buf.len();
+        if end != self.size || !has_room || quota.charge(len).is_err() {
+            return false;
+        }
+        bytes.extend_from_slice(buf);
+        self.stored += len;
+        self.charged += len;
+        self.size += len;
+        true
     }
 
     /// The owned bytes of exactly this range, if one extent has them all.

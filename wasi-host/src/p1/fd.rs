@@ -48,6 +48,7 @@ impl At {
         }
     }
 
+    #[inline]
     fn write(self, file: &mut Descriptor, buf: &[u8]) -> mountless::error::Result<usize> {
         match self {
             Self::Position => file.write(buf),

@@ -1,6 +1,6 @@
 //! What a WASI call costs: our tree (an image under a memory layer, and memory alone) beside wasmtime-wasi's own
-//! preopen of the same files on tmpfs, in its fastest mode. Ends with a table of the ratios; with `--table` there is only
-//! that, and with a part of a call's name after it only that call's line.
+//! preopen of the same files on tmpfs, in its fastest mode. Ends with a table of the ratios, and of what copying alone
+//! takes; with `--table` there is only that, and with a part of a call's name after it only that call's line.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use criterion::Criterion;
 use mountless::backend::mem::MemFs;
 use mountless::namespace::Namespace;
+use mountless_benches::copy::Copies;
 use mountless_benches::hosts::{self, Guest};
 use mountless_benches::{MANY, image, image_namespace, populate, populate_host};
 
@@ -17,24 +18,45 @@ struct Call {
     name: &'static str,
     export: &'static str,
     size: Option<u32>,
+    copied: Option<Copied>,
+}
+
+/// Pieces one behind the other of a file of this many bytes.
+#[derive(Clone, Copy)]
+enum Copied {
+    From(usize),
+    Into(usize),
 }
 
 const CALLS: &[Call] = &[
-    Call { name: "fd_read 4 KiB of 16 KiB", export: "read_tiny", size: Some(4 << 10) },
-    Call { name: "fd_read 4 KiB of 256 KiB", export: "read_data", size: Some(4 << 10) },
-    Call { name: "fd_read 4 KiB of 32 MiB", export: "read_huge", size: Some(4 << 10) },
-    Call { name: "fd_read 64 KiB of 256 KiB", export: "read_data", size: Some(64 << 10) },
-    Call { name: "fd_pwrite 4 KiB of 16 KiB", export: "pwrite_tiny", size: Some(4 << 10) },
-    Call { name: "fd_pwrite 4 KiB of 256 KiB", export: "pwrite_data", size: Some(4 << 10) },
-    Call { name: "fd_write 4 KiB at the end", export: "append", size: Some(4 << 10) },
-    Call { name: "fd_write 128 B at the end", export: "append", size: Some(128) },
-    Call { name: "path_open + fd_close", export: "open_close", size: None },
-    Call { name: "path_filestat_get", export: "stat", size: None },
-    Call { name: "list 1000, 4 KiB buffer", export: "list", size: Some(4 << 10) },
-    Call { name: "list 1000, 64 KiB buffer", export: "list", size: Some(64 << 10) },
+    Call::sized("fd_read 4 KiB of 16 KiB", "read_tiny", 4 << 10).copying(Copied::From(16 << 10)),
+    Call::sized("fd_read 4 KiB of 256 KiB", "read_data", 4 << 10).copying(Copied::From(256 << 10)),
+    Call::sized("fd_read 4 KiB of 32 MiB", "read_huge", 4 << 10).copying(Copied::From(32 << 20)),
+    Call::sized("fd_read 64 KiB of 256 KiB", "read_data", 64 << 10).copying(Copied::From(256 << 10)),
+    Call::sized("fd_pwrite 4 KiB of 16 KiB", "pwrite_tiny", 4 << 10).copying(Copied::Into(16 << 10)),
+    Call::sized("fd_pwrite 4 KiB of 256 KiB", "pwrite_data", 4 << 10).copying(Copied::Into(256 << 10)),
+    Call::sized("fd_write 4 KiB at the end", "append", 4 << 10),
+    Call::sized("fd_write 128 B at the end", "append", 128),
+    Call::counted("path_open + fd_close", "open_close"),
+    Call::counted("path_filestat_get", "stat"),
+    Call::counted("path_filestat_get, written", "stat_written"),
+    Call::sized("list 1000, 4 KiB buffer", "list", 4 << 10),
+    Call::sized("list 1000, 64 KiB buffer", "list", 64 << 10),
 ];
 
 impl Call {
+    const fn counted(name: &'static str, export: &'static str) -> Self {
+        Self { name, export, size: None, copied: None }
+    }
+
+    const fn sized(name: &'static str, export: &'static str, size: u32) -> Self {
+        Self { size: Some(size), ..Self::counted(name, export) }
+    }
+
+    const fn copying(self, copied: Copied) -> Self {
+        Self { copied: Some(copied), ..self }
+    }
+
     fn run<T>(self, guest: &mut Guest<T>, count: u64) -> wasmtime::Result<()> {
         let count = u32::try_from(count)?;
         match (self.export, self.size) {
@@ -57,15 +79,35 @@ impl Call {
         }
     }
 
-    /// Nanoseconds a call: the best of several turns, each long enough for the clock.
-    fn nanos<T>(self, guest: &mut Guest<T>) -> f64 {
+    /// The copy that the call cannot do without, as something to be timed.
+    fn copies(self) -> Option<impl FnMut(u64) -> Duration> {
+        let (span, into_file) = match self.copied? {
+            Copied::From(span) => (span, false),
+            Copied::Into(span) => (span, true),
+        };
+        let size = usize::try_from(self.size?).ok()?;
+        let mut copies = Copies::new(size, span);
+        Some(move |count| copies.time(size, into_file, count))
+    }
+}
+
+/// Nanoseconds of each: the best of several turns, each long enough for the clock. By turns, so that what else the
+/// machine does falls on all.
+fn nanos<const N: usize>(mut timed: [&mut dyn FnMut(u64) -> Duration; N]) -> [f64; N] {
+    let counts = timed.each_mut().map(|time| {
         let mut count = 1;
-        while self.time(guest, count) < Duration::from_millis(20) {
+        while time(count) < Duration::from_millis(20) {
             count *= 2;
         }
-        let turns = (0..7).map(|_| self.time(guest, count).as_secs_f64());
-        turns.fold(f64::INFINITY, f64::min) * 1e9 / f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+        count
+    });
+    let mut best = [f64::INFINITY; N];
+    for _ in 0..9 {
+        for ((best, &count), time) in best.iter_mut().zip(&counts).zip(&mut timed) {
+            *best = best.min(time(count).as_secs_f64() * 1e9 / count as f64);
+        }
     }
+    best
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -103,9 +145,22 @@ fn table<'c, O, T>(
     on_memory: &mut Guest<O>,
     on_host: &mut Guest<T>,
 ) {
-    println!("\n{:<26} {:>10} {:>10} {:>14} {:>8}", "ns a call", "image", "memory", "wasmtime-wasi", "ratio");
+    println!(
+        "\n{:<26} {:>10} {:>10} {:>14} {:>8} {:>12}",
+        "ns a call", "image", "memory", "wasmtime-wasi", "ratio", "copy alone"
+    );
     for call in calls {
-        let (image, memory, host) = (call.nanos(on_image), call.nanos(on_memory), call.nanos(on_host));
-        println!("{:<26} {image:>10.0} {memory:>10.0} {host:>14.0} {:>7.1}x", call.name, host / image);
+        let mut image = |count| call.time(on_image, count);
+        let mut memory = |count| call.time(on_memory, count);
+        let mut host = |count| call.time(on_host, count);
+        let ours = |[image, memory, host]: [f64; 3]| {
+            format!("{:<26} {image:>10.0} {memory:>10.0} {host:>14.0} {:>7.1}x", call.name, host / image)
+        };
+        if let Some(mut copy) = call.copies() {
+            let [image, memory, host, copy] = nanos([&mut image, &mut memory, &mut host, &mut copy]);
+            println!("{} {copy:>5.0} {:>5.1}x", ours([image, memory, host]), host / copy);
+        } else {
+            println!("{}", ours(nanos([&mut image, &mut memory, &mut host])));
+        }
     }
 }

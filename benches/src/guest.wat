@@ -46,29 +46,41 @@
       (local.tee $n (i32.sub (local.get $n) (i32.const 1)))
       br_if $next))
 
+  ;; of a file that is only read
   (func (export "stat") (param $n i32)
+    (call $stat (i32.const 80) (local.get $n)))
+  ;; of one that was written
+  (func (export "stat_written") (param $n i32)
+    (call $pwrite (i32.const 64) (i64.const 0x3ffff) (i32.const 1) (i32.const 1))
+    (call $stat (i32.const 64) (local.get $n)))
+
+  (func $stat (param $path i32) (param $n i32)
     (loop $next
       (call $check (call $path_filestat_get
-        (i32.const 3) (i32.const 1) (i32.const 64) (i32.const 8) (i32.const 65536)))
+        (i32.const 3) (i32.const 1) (local.get $path) (i32.const 8) (i32.const 65536)))
       (local.tee $n (i32.sub (local.get $n) (i32.const 1)))
       br_if $next))
 
   (func (export "read_data") (param $n i32) (param $size i32)
-    (call $read (i32.const 64) (local.get $n) (local.get $size)))
+    (call $read (i32.const 64) (i32.const 0x3ffff) (local.get $n) (local.get $size)))
   (func (export "read_tiny") (param $n i32) (param $size i32)
-    (call $read (i32.const 72) (local.get $n) (local.get $size)))
+    (call $read (i32.const 72) (i32.const 0x3fff) (local.get $n) (local.get $size)))
   (func (export "read_huge") (param $n i32) (param $size i32)
-    (call $read (i32.const 80) (local.get $n) (local.get $size)))
+    (call $read (i32.const 80) (i32.const 0x1ffffff) (local.get $n) (local.get $size)))
 
-  ;; n reads of `size` bytes one behind the other, starting over at the end of the file
-  (func $read (param $path i32) (param $n i32) (param $size i32)
-    (local $fd i32)
+  ;; n reads of `size` bytes one behind the other, starting over before the end of the file, whose length is `mask` and
+  ;; one more
+  (func $read (param $path i32) (param $mask i32) (param $n i32) (param $size i32)
+    (local $fd i32) (local $at i32)
+    (call $fill)
     (local.set $fd (call $open (local.get $path) (i32.const 8) (i32.const 0) (i64.const 6)))
     (i32.store (i32.const 16) (i32.const 65536))
     (i32.store (i32.const 20) (local.get $size))
     (loop $next
       (call $check (call $fd_read (local.get $fd) (i32.const 16) (i32.const 1) (i32.const 0)))
-      (if (i32.eqz (i32.load (i32.const 0)))
+      (if (i32.ne (i32.load (i32.const 0)) (local.get $size)) (then unreachable))
+      (local.set $at (i32.and (i32.add (local.get $at) (local.get $size)) (local.get $mask)))
+      (if (i32.eqz (local.get $at))
         (then (call $check (call $fd_seek (local.get $fd) (i64.const 0) (i32.const 0) (i32.const 8)))))
       (local.tee $n (i32.sub (local.get $n) (i32.const 1)))
       br_if $next)

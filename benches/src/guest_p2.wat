@@ -60,19 +60,20 @@
       br_if $next))
 
   (func (export "read-data") (param $n i32) (param $size i32)
-    (call $read (i32.const 256) (local.get $n) (local.get $size)))
+    (call $read (i32.const 256) (i64.const 0x3ffff) (local.get $n) (local.get $size)))
   (func (export "read-tiny") (param $n i32) (param $size i32)
-    (call $read (i32.const 264) (local.get $n) (local.get $size)))
+    (call $read (i32.const 264) (i64.const 0x3fff) (local.get $n) (local.get $size)))
 
-  ;; n reads of `size` bytes one behind the other, starting over at the end of the file
-  (func $read (param $path i32) (param $n i32) (param $size i32)
+  ;; n reads of `size` bytes one behind the other, starting over before the end of the file, whose length is `mask` and
+  ;; one more
+  (func $read (param $path i32) (param $mask i64) (param $n i32) (param $size i32)
     (local $file i32) (local $at i64)
     (local.set $file (call $open (local.get $path) (i32.const 8) (i32.const 0)))
     (loop $next
       (call $descriptor_read (local.get $file) (i64.extend_i32_u (local.get $size)) (local.get $at) (i32.const 0))
       (call $check)
-      (local.set $at (i64.add (local.get $at) (i64.load32_u (i32.const 8))))
-      (if (i32.eqz (i32.load (i32.const 8))) (then (local.set $at (i64.const 0))))
+      (if (i32.ne (i32.load (i32.const 8)) (local.get $size)) (then unreachable))
+      (local.set $at (i64.and (i64.add (local.get $at) (i64.extend_i32_u (local.get $size))) (local.get $mask)))
       (local.tee $n (i32.sub (local.get $n) (i32.const 1)))
       br_if $next)
     (call $drop_descriptor (local.get $file)))

@@ -10,6 +10,7 @@ use mountless::namespace::Namespace;
 use mountless::open::{OpenOptions, open_source};
 use mountless::source::BytesSource;
 
+pub mod copy;
 pub mod hosts;
 
 /// The files that are read and written, with their lengths in bytes: for a processor's first cache, its second, and

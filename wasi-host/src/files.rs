@@ -160,6 +160,7 @@ impl Files {
         if node.open().file_type().is_dir() { Err(Errno::BadFd.into()) } else { Ok(node) }
     }
 
+    #[inline]
     fn insert(&mut self, open: Descriptor, flags: Flags) -> Answer<Handle> {
         Ok(Resource::new_own(self.nodes.insert(Node::new(open, flags))?))
     }
@@ -177,6 +178,7 @@ impl View<'_> {
         Ok(handles)
     }
 
+    #[inline]
     pub(crate) fn open_at(&mut self, at: &Handle, path: &str, how: &OpenHow, flags: Flags) -> Answer<Handle> {
         let dir = self.files.nodes.get(at.rep())?.dir()?;
         // Before the tree is touched.
@@ -194,9 +196,9 @@ impl View<'_> {
         self.files.insert(open, flags)
     }
 
+    #[inline]
     pub(crate) fn close(&mut self, handle: &Handle) -> Answer<()> {
-        self.files.nodes.remove(handle.rep())?;
-        Ok(())
+        Ok(self.files.nodes.close(handle.rep())?)
     }
 
     pub(crate) fn attr(&self, handle: &Handle) -> Answer<Attr> {

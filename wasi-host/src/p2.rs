@@ -60,6 +60,7 @@ use crate::files::{HasFiles, View};
 pub fn add_to_linker<T: Send + 'static>(linker: &mut Linker<T>, view: fn(&mut T) -> View<'_>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let added = types::add_to_linker::<T, HasFiles>(linker, view)
+        .and_then(|()| host::add_read(linker, view))
         .and_then(|()| preopens::add_to_linker::<T, HasFiles>(linker, view));
     linker.allow_shadowing(false);
     added

@@ -13,6 +13,8 @@ mod options;
 mod program;
 mod timer;
 
+#[cfg(feature = "p3")]
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use mountless::namespace::Namespace;
@@ -25,7 +27,7 @@ pub use self::deterministic::Deterministic;
 pub use self::invoke::Invoked;
 pub use self::options::{Output, Preopen, RunOptions, Stdin};
 pub use self::program::Program;
-use self::program::{INITIALIZE, Kind};
+use self::program::{Encoding, INITIALIZE, Kind};
 use self::timer::{Armed, Timer};
 use crate::p1::{TimedOut, WasiP1, add_to_linker};
 
@@ -114,18 +116,40 @@ fn list(names: &[String]) -> String {
 }
 
 /// By what a program can be stopped.
+#[derive(Clone, Copy)]
 struct Means {
     time: bool,
     fuel: bool,
 }
 
-/// Compiles and runs programs.
-pub struct Runner {
+/// An engine, and what ends its runs.
+struct Machine {
     engine: Engine,
-    modules: Linker<Guest>,
     /// None, if compiled code does not look at the epoch.
     timer: Option<Timer>,
-    is_metered: bool,
+}
+
+impl Machine {
+    fn new(config: &Config, means: Means) -> Result<Self, RunError> {
+        let engine = Engine::new(config).map_err(RunError::Engine)?;
+        let timer = means.time.then(|| Timer::new(engine.weak()));
+        Ok(Self { engine, timer })
+    }
+}
+
+/// Compiles and runs programs.
+pub struct Runner {
+    means: Means,
+    /// For modules and components of preview 2.
+    plain: Machine,
+    modules: Linker<Guest>,
+    /// For components that run tasks beside each other, made for the first of them: keeping account of tasks costs each
+    /// call of a component, into it and out of it, as much as the call itself.
+    #[cfg(feature = "p3")]
+    concurrent: OnceLock<Machine>,
+    /// What the engines are made by.
+    #[cfg(feature = "p3")]
+    config: Config,
 }
 
 impl core::fmt::Debug for Runner {
@@ -146,7 +170,7 @@ impl Runner {
     /// # Errors
     /// [`RunError::Engine`].
     pub fn new(cache: &Cache) -> Result<Self, RunError> {
-        Self::with(cache, &Means { time: true, fuel: false })
+        Self::with(cache, Means { time: true, fuel: false })
     }
 
     /// An engine with this compilation cache for runs without a time limit: what computes takes about a tenth less time,
@@ -155,7 +179,7 @@ impl Runner {
     /// # Errors
     /// [`RunError::Engine`].
     pub fn uninterruptible(cache: &Cache) -> Result<Self, RunError> {
-        Self::with(cache, &Means { time: false, fuel: false })
+        Self::with(cache, Means { time: false, fuel: false })
     }
 
     /// The same, for programs whose instructions are counted ([`RunOptions::fuel`]): they run slower.
@@ -163,21 +187,48 @@ impl Runner {
     /// # Errors
     /// [`RunError::Engine`].
     pub fn metered(cache: &Cache) -> Result<Self, RunError> {
-        Self::with(cache, &Means { time: true, fuel: true })
+        Self::with(cache, Means { time: true, fuel: true })
     }
 
-    fn with(cache: &Cache, means: &Means) -> Result<Self, RunError> {
+    fn with(cache: &Cache, means: Means) -> Result<Self, RunError> {
         let mut config = Config::new();
         config.epoch_interruption(means.time);
         config.consume_fuel(means.fuel);
-        #[cfg(feature = "p3")]
-        config.wasm_component_model_async(true);
+        config.concurrency_support(false);
         config.cache(cache.open().map_err(RunError::Engine)?);
-        let engine = Engine::new(&config).map_err(RunError::Engine)?;
-        let mut modules = Linker::new(&engine);
+        let plain = Machine::new(&config, means)?;
+        let mut modules = Linker::new(&plain.engine);
         add_to_linker(&mut modules, |guest: &mut Guest| &mut guest.wasi).map_err(RunError::Engine)?;
-        let timer = means.time.then(|| Timer::new(engine.weak()));
-        Ok(Self { engine, modules, timer, is_metered: means.fuel })
+        Ok(Self {
+            means,
+            plain,
+            modules,
+            #[cfg(feature = "p3")]
+            concurrent: OnceLock::new(),
+            #[cfg(feature = "p3")]
+            config,
+        })
+    }
+
+    #[cfg(feature = "p3")]
+    fn concurrent(&self) -> Result<&Machine, RunError> {
+        if let Some(machine) = self.concurrent.get() {
+            return Ok(machine);
+        }
+        let mut config = self.config.clone();
+        config.concurrency_support(true).wasm_component_model_async(true);
+        let machine = Machine::new(&config, self.means)?;
+        Ok(self.concurrent.get_or_init(|| machine))
+    }
+
+    /// The machine that a component was compiled for.
+    fn machine(&self, engine: &Engine) -> &Machine {
+        #[cfg(feature = "p3")]
+        if let Some(machine) = self.concurrent.get().filter(|machine| Engine::same(&machine.engine, engine)) {
+            return machine;
+        }
+        let _ = engine;
+        &self.plain
     }
 
     /// Compiles and links the bytes of a module or component.
@@ -185,7 +236,18 @@ impl Runner {
     /// # Errors
     /// Those about the program.
     pub fn compile(&self, wasm: &[u8]) -> Result<Program, RunError> {
-        Program::compile(&self.engine, &self.modules, wasm)
+        match Encoding::of(wasm)? {
+            Encoding::Module => Program::module(&self.plain.engine, &self.modules, wasm),
+            Encoding::Component => {
+                let compiled = Program::component(&self.plain.engine, component::linker, wasm);
+                // One with asynchronous functions is found out before any of its code is compiled.
+                #[cfg(feature = "p3")]
+                if let Err(RunError::Compile(_) | RunError::Link(_)) = compiled {
+                    return Program::component(&self.concurrent()?.engine, component::concurrent_linker, wasm);
+                }
+                compiled
+            }
+        }
     }
 
     /// Runs a program on a namespace.
@@ -252,9 +314,9 @@ impl Runner {
         let bounds = Bounds::of(&options);
         let mut wasi = options.into_wasi(namespace)?;
         wasi.process().set_deadline(bounds.deadline);
-        let mut store = Store::new(&self.engine, Guest { wasi, limits: bounds.limits() });
+        let mut store = Store::new(&self.plain.engine, Guest { wasi, limits: bounds.limits() });
         store.limiter(|guest| &mut guest.limits);
-        let _armed = bounds.arm(&mut store, self)?;
+        let _armed = self.arm(bounds, &mut store, &self.plain)?;
 
         // A start function already runs the guest's code.
         let instance = match linked.instantiate(&mut store) {
@@ -263,6 +325,36 @@ impl Runner {
         };
         WasiP1::use_memory_of((&mut store).into(), &instance, |guest| &mut guest.wasi);
         Ok(work(&mut store, &instance)?.map_err(|error| stopped(&error)))
+    }
+
+    /// Ends what the store runs at the deadline, or when its fuel is used up.
+    fn arm<'t, T>(
+        &self,
+        bounds: Bounds,
+        store: &mut Store<T>,
+        machine: &'t Machine,
+    ) -> Result<Option<Armed<'t>>, RunError> {
+        match (bounds.fuel, self.means.fuel) {
+            (None, false) => {}
+            (Some(_), false) => return Err(RunError::Unmetered),
+            // OK: the engine counts.
+            (fuel, true) => store.set_fuel(fuel.unwrap_or(u64::MAX)).map_err(RunError::Engine)?,
+        }
+        let mut armed = None;
+        match (bounds.deadline, &machine.timer) {
+            (None, None) => {}
+            (Some(_), None) => return Err(RunError::Uninterruptible),
+            (None, Some(_)) => store.set_epoch_deadline(NEVER_TICKS),
+            (Some(deadline), Some(timer)) => {
+                armed = Some(timer.arm(deadline));
+                store.set_epoch_deadline(1);
+                // The epoch moves whenever the time of some run is up.
+                store.epoch_deadline_callback(move |_| {
+                    if Instant::now() < deadline { Ok(UpdateDeadline::Continue(1)) } else { Err(TimedOut.into()) }
+                });
+            }
+        }
+        Ok(armed)
     }
 }
 
@@ -287,31 +379,6 @@ impl Bounds {
         }
         limits.build()
     }
-
-    /// Ends what the store runs at the deadline, or when its fuel is used up.
-    fn arm<'t, T>(self, store: &mut Store<T>, runner: &'t Runner) -> Result<Option<Armed<'t>>, RunError> {
-        match (self.fuel, runner.is_metered) {
-            (None, false) => {}
-            (Some(_), false) => return Err(RunError::Unmetered),
-            // OK: the engine counts.
-            (fuel, true) => store.set_fuel(fuel.unwrap_or(u64::MAX)).map_err(RunError::Engine)?,
-        }
-        let mut armed = None;
-        match (self.deadline, &runner.timer) {
-            (None, None) => {}
-            (Some(_), None) => return Err(RunError::Uninterruptible),
-            (None, Some(_)) => store.set_epoch_deadline(NEVER_TICKS),
-            (Some(deadline), Some(timer)) => {
-                armed = Some(timer.arm(deadline));
-                store.set_epoch_deadline(1);
-                // The epoch moves whenever the time of some run is up.
-                store.epoch_deadline_callback(move |_| {
-                    if Instant::now() < deadline { Ok(UpdateDeadline::Continue(1)) } else { Err(TimedOut.into()) }
-                });
-            }
-        }
-        Ok(armed)
-    }
 }
 
 /// How a guest ended that did not return.
@@ -331,5 +398,48 @@ fn ended(error: &wasmtime::Error) -> Option<Outcome> {
         Some(Outcome::Trapped(format!("{error:?}")))
     } else {
         None
+    }
+}
+
+#[cfg(all(test, feature = "p3"))]
+mod tests {
+    use core::time::Duration;
+    use std::sync::Arc;
+
+    use mountless::backend::mem::MemFs;
+
+    use super::*;
+
+    /// A component with a function that never returns, and this before it.
+    fn endless(before: &str) -> Vec<u8> {
+        wat::parse_str(format!(
+            r#"(component
+                {before}
+                (core module $code (func (export "forever") (loop $again (br $again))))
+                (core instance $instance (instantiate $code))
+                (func (export "forever") (canon lift (core func $instance "forever"))))"#
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn tasks_are_accounted_for_only_where_a_component_has_them_and_time_ends_on_both_engines() {
+        let runner = Runner::new(&Cache::Off).unwrap();
+        for (before, has_tasks) in [("", false), ("(type (stream u8))", true), ("", true)] {
+            let program = runner.compile(&endless(before)).unwrap();
+            assert_eq!(runner.concurrent.get().is_some(), has_tasks, "after {before:?}");
+            let options = RunOptions { timeout: Some(Duration::from_millis(20)), ..RunOptions::default() };
+            let namespace = Namespace::new(Arc::new(MemFs::new()));
+            let ended = runner.invoke(&program, &namespace, options, "forever", &[]).unwrap();
+            assert!(matches!(ended, Invoked::Ended(Outcome::TimedOut)), "{ended:?} after {before:?}");
+        }
+    }
+
+    #[test]
+    fn a_component_that_fits_neither_engine_is_told_what_it_lacks() {
+        let runner = Runner::new(&Cache::Off).unwrap();
+        let wasm = wat::parse_str(r#"(component (import "nobody:has/this" (func)))"#).unwrap();
+        let error = runner.compile(&wasm).unwrap_err().to_string();
+        assert!(error.contains("does not link") && error.contains("nobody:has/this"), "{error}");
     }
 }

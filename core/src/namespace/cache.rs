@@ -53,7 +53,7 @@ impl WalkCache {
     /// As [`Namespace::walk`].
     #[inline]
     pub fn walk(&mut self, namespace: &Namespace, dir: &Location, path: &[u8], follow: Follow) -> Result<Location> {
-        self.found(namespace, dir, path, follow, Location::clone)
+        self.found(namespace, dir, path, follow, |found| Ok(found.clone()))
     }
 
     /// As [`Namespace::attr_at`].
@@ -62,7 +62,7 @@ impl WalkCache {
     /// As [`Namespace::attr_at`].
     #[inline]
     pub fn attr_at(&mut self, namespace: &Namespace, dir: &Location, path: &[u8], follow: Follow) -> Result<Attr> {
-        self.found(namespace, dir, path, follow, Location::attr)?
+        self.found(namespace, dir, path, follow, Location::attr)
     }
 
     /// As [`Namespace::open_at`].
@@ -85,12 +85,12 @@ impl WalkCache {
         dir: &Location,
         path: &[u8],
         follow: Follow,
-        use_it: impl FnOnce(&Location) -> T,
+        use_it: impl FnOnce(&Location) -> Result<T>,
     ) -> Result<T> {
         // Asked before the walk: a change in between makes what is remembered old at once.
         let version = match namespace.names_version() {
             Some(version) if path.len() <= PATH_LEN_MAX => version,
-            _ => return Ok(use_it(&namespace.walk(dir, path, follow)?)),
+            _ => return use_it(&namespace.walk(dir, path, follow)?),
         };
         if version != self.version {
             self.clear();
@@ -103,7 +103,7 @@ impl WalkCache {
             && walked.follow == follow
             && *walked.path == *path
         {
-            return Ok(use_it(&walked.found));
+            return use_it(&walked.found);
         }
         let found = namespace.walk(dir, path, follow)?;
         let result = use_it(&found);
@@ -112,7 +112,7 @@ impl WalkCache {
             *slot = Some(Walked { start, path: path.into(), follow, found });
             self.is_clear = false;
         }
-        Ok(result)
+        result
     }
 
     fn slot(&self, start: (u64, NodeId, bool), path: &[u8]) -> usize {

@@ -281,6 +281,7 @@ impl Descriptor {
         if self.access.append { WriteAt::End } else { WriteAt::Offset(offset) }
     }
 
+    #[inline]
     fn write_to(&self, at: WriteAt, buf: &[u8]) -> Result<Written> {
         if !self.access.write {
             return Err(Errno::BadFd.into());

@@ -22,6 +22,7 @@ impl Nodes {
 
     /// # Errors
     /// If there are as many as there are numbers.
+    #[inline]
     pub(super) fn insert(&mut self, node: Node) -> Result<u32, ResourceTableError> {
         if let Some(number) = self.free.pop() {
             *self.slot(number)? = Some(node);
@@ -34,19 +35,28 @@ impl Nodes {
 
     /// # Errors
     /// If the number stands for nothing.
+    #[inline]
     pub(super) fn get(&self, number: u32) -> Result<&Node, ResourceTableError> {
         let slot = usize::try_from(number).ok().and_then(|index| self.slots.get(index));
         slot.and_then(Option::as_ref).ok_or(ResourceTableError::NotPresent)
     }
 
+    /// Drops the node where it is.
+    ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub(super) fn remove(&mut self, number: u32) -> Result<Node, ResourceTableError> {
-        let node = self.slot(number)?.take().ok_or(ResourceTableError::NotPresent)?;
+    #[inline]
+    pub(super) fn close(&mut self, number: u32) -> Result<(), ResourceTableError> {
+        let slot = self.slot(number)?;
+        if slot.is_none() {
+            return Err(ResourceTableError::NotPresent);
+        }
+        *slot = None;
         self.free.push(number);
-        Ok(node)
+        Ok(())
     }
 
+    #[inline]
     fn slot(&mut self, number: u32) -> Result<&mut Option<Node>, ResourceTableError> {
         let slot = usize::try_from(number).ok().and_then(|index| self.slots.get_mut(index));
         slot.ok_or(ResourceTableError::NotPresent)
@@ -71,10 +81,10 @@ mod tests {
         for number in 0..3 {
             assert_eq!(nodes.insert(Node::new(root(), Flags::default())).unwrap(), number);
         }
-        nodes.remove(1).unwrap();
+        nodes.close(1).unwrap();
         assert!(matches!(nodes.get(1), Err(ResourceTableError::NotPresent)));
-        assert!(matches!(nodes.remove(1), Err(ResourceTableError::NotPresent)));
-        assert!(matches!(nodes.remove(7), Err(ResourceTableError::NotPresent)));
+        assert!(matches!(nodes.close(1), Err(ResourceTableError::NotPresent)));
+        assert!(matches!(nodes.close(7), Err(ResourceTableError::NotPresent)));
         assert_eq!(nodes.open_count(), 2);
         assert_eq!(nodes.insert(Node::new(root(), Flags::default())).unwrap(), 1);
         assert!(nodes.get(1).is_ok());

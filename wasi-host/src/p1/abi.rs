@@ -21,6 +21,8 @@ pub(super) const SUBSCRIPTION_LEN: u32 = 48;
 pub(super) const DIRENT_LEN: usize = 24;
 /// Bytes of a scatter-gather element.
 const IOVEC_LEN: u32 = 8;
+/// Bytes of a node's attributes.
+pub(super) const FILESTAT_LEN: u32 = 64;
 /// Elements used of one scatter-gather list; more make a short count, as they may.
 const IOVECS_MAX: u32 = 1024;
 
@@ -225,18 +227,28 @@ pub(super) fn fdstat(file_type: u8, flags: u16, base: u64, inheriting: u64) -> [
 /// The device number shown for every node: one namespace looks like one device, because `ino` is unique in it.
 const DEV: u64 = 1;
 
-/// `filestat`, 64 bytes.
-pub(super) fn filestat(attr: &Attr) -> [u8; 64] {
-    let mut out = [0; 64];
-    out[0..8].copy_from_slice(&DEV.to_le_bytes());
-    out[8..16].copy_from_slice(&attr.ino.to_le_bytes());
-    out[16] = file_type(attr.file_type);
-    out[24..32].copy_from_slice(&attr.nlink.to_le_bytes());
-    out[32..40].copy_from_slice(&attr.size.to_le_bytes());
-    out[40..48].copy_from_slice(&attr.atime.as_unix_nanos().to_le_bytes());
-    out[48..56].copy_from_slice(&attr.mtime.as_unix_nanos().to_le_bytes());
-    out[56..64].copy_from_slice(&attr.ctime.as_unix_nanos().to_le_bytes());
-    out
+/// `filestat`, 64 bytes, straight into the memory: each field has a word of its own.
+///
+/// # Errors
+/// `EFAULT`.
+#[inline]
+pub(super) fn put_filestat(memory: &mut [u8], ptr: Ptr, attr: &Attr) -> Result<(), Errno> {
+    let range = range(memory, ptr, FILESTAT_LEN)?;
+    let words = [
+        DEV,
+        attr.ino,
+        u64::from(file_type(attr.file_type)),
+        attr.nlink,
+        attr.size,
+        attr.atime.as_unix_nanos(),
+        attr.mtime.as_unix_nanos(),
+        attr.ctime.as_unix_nanos(),
+    ];
+    let (fields, _) = memory.get_mut(range).ok_or(Errno::Fault)?.as_chunks_mut::<8>();
+    for (field, word) in fields.iter_mut().zip(words) {
+        *field = word.to_le_bytes();
+    }
+    Ok(())
 }
 
 /// Header of an entry in a listing, 24 bytes.

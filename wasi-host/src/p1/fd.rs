@@ -48,6 +48,7 @@ impl At {
         }
     }
 
+    #[inline]
     fn write(self, file: &mut Descriptor, buf: &[u8]) -> mountless::error::Result<usize> {
         match self {
             Self::Position => file.write(buf),
@@ -341,16 +342,18 @@ impl Process {
     /// Attributes.
     #[inline]
     pub fn fd_filestat_get(&mut self, memory: &mut [u8], fd: u32, stat: Ptr) -> CallResult {
-        abi::range(memory, stat, 64)?;
-        let out = match &self.table.get(fd)?.handle {
-            Handle::File(node) | Handle::Dir(node) => abi::filestat(&node.attr()?),
+        abi::range(memory, stat, abi::FILESTAT_LEN)?;
+        match &self.table.get(fd)?.handle {
+            Handle::File(node) | Handle::Dir(node) => match node.attr() {
+                Ok(ref attr) => Ok(abi::put_filestat(memory, stat, attr)?),
+                Err(error) => Err(error.into()),
+            },
             &Handle::Stdio(stream) => {
-                let mut out = [0; 64];
+                let mut out = [0; abi::FILESTAT_LEN as usize];
                 out[16] = self.stdio_type(stream);
-                out
+                Ok(abi::put(memory, stat, out)?)
             }
-        };
-        Ok(abi::put(memory, stat, out)?)
+        }
     }
 
     /// Cuts or extends; the position stays.

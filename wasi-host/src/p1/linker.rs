@@ -105,8 +105,14 @@ fn exported_memory<T: 'static>(caller: &mut Caller<'_, T>) -> wasmtime::Result<M
 
 const SHARED_MEMORY: &str = "the module's memory is shared between threads, which is not supported";
 
-#[inline]
+/// Inlined for what nearly every call is.
+#[inline(always)]
 fn finish(name: &str, result: CallResult) -> wasmtime::Result<u32> {
+    if result.is_ok() && !tracing::enabled!(tracing::Level::TRACE) { Ok(0) } else { finish_told(name, result) }
+}
+
+#[inline(never)]
+fn finish_told(name: &str, result: CallResult) -> wasmtime::Result<u32> {
     tracing::trace!(name, ?result);
     match result {
         Ok(()) => Ok(0),

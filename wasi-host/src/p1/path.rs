@@ -80,11 +80,13 @@ impl Process {
         path_len: u32,
         stat: Ptr,
     ) -> CallResult {
-        abi::range(memory, stat, 64)?;
+        abi::range(memory, stat, abi::FILESTAT_LEN)?;
         let path = abi::text(memory, path, path_len)?;
         let dir = self.table.dir(fd)?;
-        let attr = self.walks.attr_at(&self.namespace, dir.location(), path, follow(lookup)?)?;
-        Ok(abi::put(memory, stat, abi::filestat(&attr))?)
+        match self.walks.attr_at(&self.namespace, dir.location(), path, follow(lookup)?) {
+            Ok(ref attr) => Ok(abi::put_filestat(memory, stat, attr)?),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Sets times.

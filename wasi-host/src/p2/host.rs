@@ -1,11 +1,13 @@
 //! The generated traits, in terms of a [`View`].
 
+use bytes::Bytes;
 use mountless::attr::{Attr, FileType, SetAttr, SetTime};
 use mountless::clock::Timestamp;
 use mountless::errno::Errno;
 use mountless::fs::WriteAt;
 use mountless::namespace::{Follow, OpenHow};
-use wasmtime::component::Resource;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::p2::bindings::clocks::wall_clock::Datetime;
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::ErrorCode;
@@ -190,9 +192,9 @@ impl types::HostDescriptor for View<'_> {
         Ok(View::set_times(self, &fd, &times(&atime, &mtime)?)?)
     }
 
+    /// Not the one that is called: see [`add_read`].
     fn read(&mut self, fd: Handle, len: u64, offset: u64) -> FsResult<(Vec<u8>, bool)> {
-        let bytes = self.files.file(&fd)?.read(offset, len).map_err(errno)?;
-        let at_end = bytes.is_empty() && len > 0;
+        let (bytes, at_end) = read(self, &fd, len, offset)?;
         Ok((bytes.into(), at_end))
     }
 
@@ -286,6 +288,34 @@ impl types::HostDescriptor for View<'_> {
     }
 }
 
+fn read(view: &View<'_>, fd: &Handle, len: u64, offset: u64) -> Result<(Bytes, bool), Fail> {
+    let bytes = view.files.file(fd)?.read(offset, len)?;
+    let at_end = bytes.is_empty() && len > 0;
+    Ok((bytes, at_end))
+}
+
+/// The interface as the bindings name it.
+const TYPES: &str = "wasi:filesystem/types@0.2.12";
+const READ: &str = "[method]descriptor.read";
+
+/// Defines `read` again, so that what it answers goes to the guest's memory from where it lies: the bindings want a
+/// vector, which takes as long to be filled as the guest's memory.
+pub(super) fn add_read<T: 'static>(linker: &mut Linker<T>, view: fn(&mut T) -> View<'_>) -> wasmtime::Result<()> {
+    linker.instance(TYPES)?.func_wrap(
+        READ,
+        move |mut store: StoreContextMut<'_, T>, (fd, len, offset): (Handle, u64, u64)| match read(
+            &view(store.data_mut()),
+            &fd,
+            len,
+            offset,
+        ) {
+            Ok(answer) => Ok((Ok(answer),)),
+            Err(Fail::Errno(errno)) => Ok((Err(types::ErrorCode::from(code(errno))),)),
+            Err(Fail::Handle(error)) => Err(error.into()),
+        },
+    )
+}
+
 /// As descriptors, listings have a tag of their own in the table.
 fn untagged(stream: &Resource<DirectoryEntryStream>) -> Resource<Listing> {
     Resource::new_own(stream.rep())
@@ -300,5 +330,24 @@ impl types::HostDirectoryEntryStream for View<'_> {
     fn drop(&mut self, stream: Resource<DirectoryEntryStream>) -> wasmtime::Result<()> {
         self.table.delete(untagged(&stream))?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::Engine;
+
+    use super::*;
+    use crate::files::HasFiles;
+
+    #[test]
+    fn read_is_defined_where_the_bindings_define_it() {
+        let view: fn(&mut ()) -> View<'_> = |()| unreachable!("nothing is called");
+        let mut linker = Linker::new(&Engine::default());
+        types::add_to_linker::<(), HasFiles>(&mut linker, view).unwrap();
+        let error = add_read(&mut linker, view).unwrap_err();
+        assert!(error.to_string().contains("defined twice"), "{error}");
+        linker.allow_shadowing(true);
+        add_read(&mut linker, view).unwrap();
     }
 }

@@ -131,10 +131,18 @@ pub(super) fn add_to_linker<T: Send + 'static>(
 ) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let added = monotonic_clock::add_to_linker::<T, HasClocks>(linker, view);
-    #[cfg(feature = "p3")]
-    let added = added.and_then(|()| {
-        wasmtime_wasi::p3::bindings::clocks::monotonic_clock::add_to_linker::<T, HasClocks>(linker, view)
-    });
+    linker.allow_shadowing(false);
+    added
+}
+
+/// The same for preview 3.
+#[cfg(feature = "p3")]
+pub(super) fn add_p3_to_linker<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    view: fn(&mut T) -> View<'_>,
+) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let added = wasmtime_wasi::p3::bindings::clocks::monotonic_clock::add_to_linker::<T, HasClocks>(linker, view);
     linker.allow_shadowing(false);
     added
 }

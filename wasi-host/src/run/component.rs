@@ -45,17 +45,22 @@ impl Parts {
     }
 }
 
-/// Everything of both previews, with our files.
+/// Everything of preview 2, with our files.
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Parts>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     crate::p2::add_to_linker(&mut linker, Parts::view)?;
-    #[cfg(feature = "p3")]
-    {
-        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-        crate::p3::add_to_linker(&mut linker, Parts::view)?;
-    }
     clocks::add_to_linker(&mut linker, Parts::clocks)?;
+    Ok(linker)
+}
+
+/// Everything of both previews, for an engine that runs tasks beside each other.
+#[cfg(feature = "p3")]
+pub(super) fn concurrent_linker(engine: &Engine) -> wasmtime::Result<Linker<Parts>> {
+    let mut linker = linker(engine)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    crate::p3::add_to_linker(&mut linker, Parts::view)?;
+    clocks::add_p3_to_linker(&mut linker, Parts::clocks)?;
     Ok(linker)
 }
 
@@ -116,9 +121,10 @@ impl Runner {
         let bounds = Bounds::of(&options);
         let (ctx, files, sleepers) = options.into_files(namespace)?;
         let parts = Parts { ctx, table: ResourceTable::new(), files, sleepers, limits: bounds.limits() };
-        let mut store = Store::new(&self.engine, parts);
+        let machine = self.machine(linked.engine());
+        let mut store = Store::new(&machine.engine, parts);
         store.limiter(|parts| &mut parts.limits);
-        let _armed = bounds.arm(&mut store, self)?;
+        let _armed = self.arm(bounds, &mut store, machine)?;
 
         let work = async move {
             match task {

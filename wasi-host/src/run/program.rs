@@ -3,7 +3,7 @@
 use wasmtime::component::{self, Component};
 use wasmtime::{Engine, InstancePre, Linker, Module};
 
-use super::component::{Entry, Parts, linker};
+use super::component::{Entry, Parts};
 use super::{Guest, RunError};
 use crate::p1::check_imports;
 
@@ -30,18 +30,26 @@ impl core::fmt::Debug for Program {
 }
 
 impl Program {
-    pub(super) fn compile(engine: &Engine, modules: &Linker<Guest>, wasm: &[u8]) -> Result<Self, RunError> {
-        match wasm {
-            [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => module(engine, modules, wasm),
-            [0, b'a', b's', b'm', _, _, 1, 0, ..] => {
-                let component = Component::from_binary(engine, wasm).map_err(RunError::Compile)?;
-                // Hundreds of functions, of no use to modules: made only where they are needed.
-                let linker = linker(engine).map_err(RunError::Engine)?;
-                let linked = linker.instantiate_pre(&component).map_err(RunError::Link)?;
-                Ok(Self(Kind::Component { entry: Entry::find(&linked), linked }))
-            }
-            _ => Err(RunError::NotWasm { found: describe(wasm) }),
-        }
+    pub(super) fn module(engine: &Engine, linker: &Linker<Guest>, wasm: &[u8]) -> Result<Self, RunError> {
+        let module = Module::from_binary(engine, wasm).map_err(RunError::Compile)?;
+        check_imports(&module).map_err(RunError::Link)?;
+        // A reactor's `_initialize` is all there is to run when it has no `_start`.
+        let is_function = |name: &&'static str| module.get_export(name).is_some_and(|export| export.func().is_some());
+        let entry = ["_start", INITIALIZE].into_iter().find(is_function);
+        let linked = linker.instantiate_pre(&module).map_err(RunError::Link)?;
+        Ok(Self(Kind::Module { linked, entry }))
+    }
+
+    /// A linker has hundreds of functions, of no use to modules: it is made only here.
+    pub(super) fn component(
+        engine: &Engine,
+        linker: fn(&Engine) -> wasmtime::Result<component::Linker<Parts>>,
+        wasm: &[u8],
+    ) -> Result<Self, RunError> {
+        let component = Component::from_binary(engine, wasm).map_err(RunError::Compile)?;
+        let linker = linker(engine).map_err(RunError::Engine)?;
+        let linked = linker.instantiate_pre(&component).map_err(RunError::Link)?;
+        Ok(Self(Kind::Component { entry: Entry::find(&linked), linked }))
     }
 
     pub(super) const fn kind(&self) -> &Kind {
@@ -49,14 +57,20 @@ impl Program {
     }
 }
 
-fn module(engine: &Engine, linker: &Linker<Guest>, wasm: &[u8]) -> Result<Program, RunError> {
-    let module = Module::from_binary(engine, wasm).map_err(RunError::Compile)?;
-    check_imports(&module).map_err(RunError::Link)?;
-    // A reactor's `_initialize` is all there is to run when it has no `_start`.
-    let is_function = |name: &&'static str| module.get_export(name).is_some_and(|export| export.func().is_some());
-    let entry = ["_start", INITIALIZE].into_iter().find(is_function);
-    let linked = linker.instantiate_pre(&module).map_err(RunError::Link)?;
-    Ok(Program(Kind::Module { linked, entry }))
+/// What the first bytes say.
+pub(super) enum Encoding {
+    Module,
+    Component,
+}
+
+impl Encoding {
+    pub(super) fn of(wasm: &[u8]) -> Result<Self, RunError> {
+        match wasm {
+            [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(Self::Module),
+            [0, b'a', b's', b'm', _, _, 1, 0, ..] => Ok(Self::Component),
+            _ => Err(RunError::NotWasm { found: describe(wasm) }),
+        }
+    }
 }
 
 /// What a reactor wants to be called first.

@@ -19,6 +19,7 @@ use core::ops::Range;
 use bytes::Bytes;
 
 use super::quota::Quota;
+use super::segment::Segment;
 use crate::checked::{min_len, to_u64, to_usize};
 use crate::errno::Errno;
 use crate::error::Result;
@@ -40,7 +41,7 @@ enum Extent {
         reserved: bool,
     },
     /// Bytes written here.
-    Owned(Vec<u8>),
+    Owned(Segment),
     /// Zeros that are charged but not stored.
     Reserved { len: u64 },
 }
@@ -218,6 +219,9 @@ impl FileData {
             return Err(Errno::FileTooBig.into());
         }
         let buf = &buf[..min_len(buf.len(), room)];
+        if offset == self.size && self.append(buf, quota) {
+            return Ok(buf.len());
+        }
         // What is written over what was written here before.
         if let Some(target) = self.owned_mut(offset, buf.len()) {
             target.copy_from_slice(buf);
@@ -244,6 +248,22 @@ impl FileData {
             done += len;
         }
         Ok(done)
+    }
+
+    /// Adds `buf` to the owned bytes that the file ends with, if there is room for all of it. Returns whether it did.
+    fn append(&mut self, buf: &[u8], quota: &Quota) -> bool {
+        let Some((start, Extent::Owned(bytes))) = self.extents.iter_mut().next_back() else { return false };
+        let (end, len) = (start + to_u64(bytes.len()), to_u64(buf.len()));
+        let segment_end = start - start % SEGMENT + SEGMENT;
+        let has_room = segment_end - end >= len && bytes.capacity() - bytes.len() >= buf.len();
+        if end != self.size || !has_room || quota.charge(len).is_err() {
+            return false;
+        }
+        bytes.extend_from_slice(buf);
+        self.stored += len;
+        self.charged += len;
+        self.size += len;
+        true
     }
 
     /// The owned bytes of exactly this range, if one extent has them all.
@@ -287,7 +307,7 @@ impl FileData {
 
         let mut bytes = match self.extents.get_mut(&start) {
             Some(Extent::Owned(bytes)) => core::mem::take(bytes),
-            _ => Vec::new(),
+            _ => Segment::default(),
         };
         // A file that is written from front to back gets whole segments at once.
         let reserved = reserve(&mut bytes, to_usize(end - start)?, to_usize(segment + SEGMENT - start)?, streaming);
@@ -295,7 +315,7 @@ impl FileData {
             let kept = to_usize(owned_end - start)?;
             let new_from = to_usize(at - start)?;
             if new_from > kept {
-                bytes.resize(new_from, 0);
+                bytes.resize(new_from);
                 self.gather(owned_end, &mut bytes[kept..]);
             }
             bytes.truncate(new_from);
@@ -480,12 +500,11 @@ fn part(data: &[u8], from: u64, len: usize) -> Option<&[u8]> {
 }
 
 /// Makes room for `len` bytes, doubling up to `max` so that growth is cheap and a segment never wastes memory.
-fn reserve(bytes: &mut Vec<u8>, len: usize, max: usize, all: bool) -> Result<()> {
+fn reserve(bytes: &mut Segment, len: usize, max: usize, all: bool) -> Result<()> {
     if len <= bytes.capacity() {
         return Ok(());
     }
-    let capacity = if all { max } else { len.max(bytes.capacity().saturating_mul(2).min(max)) };
-    bytes.try_reserve_exact(capacity - bytes.len()).map_err(|_| Errno::NoSpace.into())
+    bytes.reserve(if all { max } else { len.max(bytes.capacity().saturating_mul(2).min(max)) })
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! The upper layer of choice: starts empty in no time, takes over bytes of images without copying them, and is gone
 //! when dropped. Everything POSIX asks of a local filesystem holds, sparse files, hard links and open but unlinked
-//! files included; the parts are `tree` (names), `dir` (entries of a directory), `data` (content of a file).
+//! files included; the parts are `tree` (names), `dir` (entries of a directory), `data` (content of a file), `segment`
+//! (bytes written here).
 //!
 //! # Locks, outermost first
 //! 1. the tree's `RwLock`: written to add, remove or move names and to free nodes; read by everything else, so that
@@ -17,6 +18,7 @@ mod data;
 mod dir;
 mod opened;
 mod quota;
+mod segment;
 mod tree;
 
 use alloc::sync::Arc;

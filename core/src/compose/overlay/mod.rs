@@ -364,19 +364,21 @@ impl FileSystem for Overlay {
 impl Overlay {
     fn merged_attr(&self, node: &Node) -> Result<Attr> {
         let layer = node.attr_layer()?;
-        let mut attr = layer.fs().attr(layer.node())?;
-        attr.ino = node.ino;
-        attr.opaque = false;
-        attr.nlink = if node.file_type == FileType::Dir {
-            // As Linux overlayfs: counting the subdirectories of a merged directory would mean listing it.
-            match self.only_layer(node) {
-                _ if node.is_removed() => 0,
-                Some(_) => attr.nlink,
-                None => 1,
-            }
-        } else {
-            node.nlink(attr.nlink)
-        };
-        Ok(attr)
+        let mut attr = layer.fs().attr(layer.node());
+        if let Ok(attr) = &mut attr {
+            attr.ino = node.ino;
+            attr.opaque = false;
+            attr.nlink = if node.file_type == FileType::Dir {
+                // As Linux overlayfs: counting the subdirectories of a merged directory would mean listing it.
+                match self.only_layer(node) {
+                    _ if node.is_removed() => 0,
+                    Some(_) => attr.nlink,
+                    None => 1,
+                }
+            } else {
+                node.nlink(attr.nlink)
+            };
+        }
+        attr
     }
 }

@@ -21,7 +21,9 @@ use super::symbols::{Symbol, Symbols};
 use crate::checked::to_usize;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::format::tfs::{Change, Damage, Dictionary, Key, Kind, NewEmpty, NewValue, Record, Token, ValueReader};
+use crate::format::tfs::{
+    Change, Damage, Dictionary, Key, Kind, NewEmpty, NewValue, Record, SymbolRef, Token, ValueReader,
+};
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -90,6 +92,10 @@ pub(super) struct Objects {
     pub(super) first_repeated: Option<u64>,
     /// Which of the symbols that are always there, a bit each, the log has spelled out.
     spelled: u64,
+    /// The keys of the last extent, and those that were last set to a number, an empty tuple and an extent: the next ones
+    /// nearly always are the same.
+    extent_keys: Option<[SymbolRef; 3]>,
+    recent_keys: [Option<(SymbolRef, Symbol)>; 3],
     /// Where the log can be read once more, for what few ask for.
     pub(super) again: Option<LogAgain>,
     offsets: OnceCell<Vec<u64>>,
@@ -114,6 +120,8 @@ impl Objects {
             repeated_symbols: 0,
             first_repeated: None,
             spelled: 0,
+            extent_keys: None,
+            recent_keys: [None; 3],
             again: None,
             offsets: OnceCell::new(),
             ignored_records: 0,
@@ -305,6 +313,25 @@ impl Objects {
         Ok(())
     }
 
+    /// Adds an entry with a tuple behind others, if that is all there is to do.
+    #[inline(always)]
+    fn append(&mut self, id: TupleId, key: u32, new: TupleId) -> bool {
+        let Self { tuples, entries, .. } = self;
+        let Some(tuple) = usize::try_from(id.0).ok().and_then(|at| tuples.get_mut(at)) else { return false };
+        let [_, last] = &mut tuple.pair;
+        let Some(added) = u32::try_from(entries.len()).ok().filter(|at| *at != NONE) else { return false };
+        if tuple.form != Form::Chain {
+            return false;
+        }
+        let Some(before) = usize::try_from(*last).ok().and_then(|at| entries.get_mut(at)) else { return false };
+        before.next = added;
+        *last = added;
+        tuple.count = tuple.count.saturating_add(1);
+        entries.push(Entry { key, next: NONE, value: Packed::tuple(new) });
+        self.total = self.total.saturating_add(1);
+        true
+    }
+
     /// Adds an entry in the arena; its place, if the tuple's are found by hash.
     #[inline]
     fn push(&mut self, id: TupleId, key: u32, value: Packed) -> Result<Option<u32>> {
@@ -433,33 +460,76 @@ impl Objects {
 
     /// Does what a record of the commonest kinds says, if it is sound: `false`, and nothing is done, if it is not.
     #[inline(always)]
-    pub(super) fn apply_change(&mut self, change: &Change) -> Result<bool> {
-        let is_tuple = |entry: &Tuple| entry.form != Form::Symbol && !entry.is_vector;
-        let tuple = self.numbered(change.tuple).filter(|(_, entry)| is_tuple(entry)).map(|(id, _)| id);
-        let symbol = |index| self.symbol(index).filter(|symbol| *symbol != Symbol::EMPTY);
-        let Some((id, key)) = tuple.zip(symbol(change.key)) else { return Ok(false) };
-        let (new, more) = match change.value {
-            NewValue::Number(number) => {
-                self.set(id, key.0, false, Value::Integer(number))?;
-                return Ok(true);
-            }
-            NewValue::Empty => (Tuple::new(false), 0),
-            NewValue::Three([(a, sector), (b, allocated), (c, len)]) => {
-                let keys = [symbol(a), symbol(b), symbol(c)];
-                if keys != [Some(Symbol::OFFSET), Some(Symbol::ALLOCATED), Some(Symbol::LENGTH)] || allocated != len {
+    pub(super) fn apply_change(&mut self, change: Change) -> Result<bool> {
+        let (kind, defines, more) = match change.value {
+            NewValue::Number(_) => (0, false, 1),
+            NewValue::Empty => (1, true, 1),
+            NewValue::Three([(a, _), (b, allocated), (c, len)]) => {
+                let keys = [a, b, c];
+                if allocated != len || self.extent_keys != Some(keys) && !self.are_extent_keys(keys) {
                     return Ok(false);
                 }
-                let Some((sector, len)) = u32::try_from(sector).ok().zip(u32::try_from(len).ok()) else {
-                    return Ok(false);
-                };
-                (Tuple::extent(sector, len), 3)
+                (2, true, 4)
             }
         };
-        let Ok(index) = self.dictionary.define(Kind::Tuple) else { return Ok(false) };
-        self.tuples.push(new);
-        self.set(id, key.0, false, Value::Tuple(TupleId::of(index)))?;
+        let key = match self.recent_keys.get(kind) {
+            Some(Some((recent, symbol))) if *recent == change.key => *symbol,
+            _ => match self.recent_key(kind, change.key) {
+                Some(symbol) => symbol,
+                None => return Ok(false),
+            },
+        };
+        // OK: 0, which is no number, becomes one that nothing has.
+        let id = TupleId(change.tuple.wrapping_sub(1));
+        let next = TupleId(self.dictionary.count());
+        let is_tuple = |tuple: &&mut Tuple| tuple.form != Form::Symbol && !tuple.is_vector;
+        let Some(tuple) = usize::try_from(id.0).ok().and_then(|at| self.tuples.get_mut(at)).filter(is_tuple) else {
+            return Ok(false);
+        };
+        if defines && self.dictionary.define(Kind::Tuple).is_err() {
+            return Ok(false);
+        }
+        let value = match change.value {
+            NewValue::Number(number) => Value::Integer(number.into()),
+            // OK: an entry of the dictionary is entered below, in the place of its number.
+            NewValue::Empty | NewValue::Three(_) => Value::Tuple(next),
+        };
+        let dead = tuple.set(key.0, value);
+        match change.value {
+            NewValue::Number(_) => {}
+            NewValue::Empty => self.tuples.push(Tuple::new(false)),
+            NewValue::Three([(_, sector), (_, len), _]) => self.tuples.push(Tuple::extent(sector, len)),
+        }
         self.total = self.total.saturating_add(more);
+        match dead {
+            Some(dead) => self.obsolete = self.obsolete.saturating_add(dead),
+            None => self.set_in_arena(id, key.0, false, value)?,
+        }
         Ok(true)
+    }
+
+    /// The symbol with a number of the dictionary, if it has a name.
+    fn named_symbol(&self, key: SymbolRef) -> Option<Symbol> {
+        self.symbol(key.number().into()).filter(|symbol| *symbol != Symbol::EMPTY)
+    }
+
+    /// The symbol of a key, which is kept as that of the last change of its kind.
+    #[cold]
+    fn recent_key(&mut self, kind: usize, key: SymbolRef) -> Option<Symbol> {
+        let symbol = self.named_symbol(key)?;
+        *self.recent_keys.get_mut(kind)? = Some((key, symbol));
+        Some(symbol)
+    }
+
+    /// Whether these keys are those of an extent, in the usual order; then they are kept.
+    #[cold]
+    fn are_extent_keys(&mut self, keys: [SymbolRef; 3]) -> bool {
+        let extent = [Symbol::OFFSET, Symbol::ALLOCATED, Symbol::LENGTH].map(Some);
+        let found = keys.map(|key| self.named_symbol(key)) == extent;
+        if found {
+            self.extent_keys = Some(keys);
+        }
+        found
     }
 
     fn apply_tokens(&mut self, reader: &mut ValueReader<'_, '_>, levels: &mut Vec<Level>) -> Result<(), Stop> {
@@ -467,7 +537,9 @@ impl Objects {
             while let Some(NewEmpty { key, name, tuple }) = reader.next_new_empty() {
                 let (symbol, is_new_key) = self.key(Key::New { index: key, name }, reader)?;
                 let new = self.new_tuple(tuple, false);
-                if let (Some(level), Some(symbol)) = (levels.last(), symbol) {
+                if let (Some(level), Some(symbol)) = (levels.last(), symbol)
+                    && !(is_new_key && self.append(level.id, symbol.0, new))
+                {
                     self.set(level.id, symbol.0, is_new_key, Value::Tuple(new))?;
                 }
             }

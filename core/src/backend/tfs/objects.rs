@@ -3,6 +3,7 @@
 //! Entries live in one arena, chained per tuple, so that a log of a million records takes a handful of allocations; the
 //! whole is dropped when the tree has been made of it.
 
+mod change;
 mod tuple;
 mod value;
 
@@ -21,9 +22,7 @@ use super::symbols::{Symbol, Symbols};
 use crate::checked::to_usize;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::format::tfs::{
-    Change, Damage, Dictionary, Key, Kind, NewEmpty, NewValue, Record, SymbolRef, Token, ValueReader,
-};
+use crate::format::tfs::{Damage, Dictionary, Key, NewEmpty, Record, SymbolRef, Token, ValueReader};
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -452,91 +451,19 @@ impl Objects {
     fn expect_tree(&mut self, len: usize, dictionary: &mut Dictionary) {
         // Most of it are names of nodes, a node each, for which two more tuples may follow.
         let nodes = len / 16;
-        self.symbols.reserve(nodes / 2);
+        self.symbols.reserve(nodes / 2, len);
         self.entries.reserve(nodes);
         self.tuples.reserve(nodes.saturating_mul(4));
         dictionary.reserve(nodes.saturating_mul(4));
     }
 
-    /// Does what a record of the commonest kinds says, if it is sound: `false`, and nothing is done, if it is not.
-    #[inline(always)]
-    pub(super) fn apply_change(&mut self, change: Change) -> Result<bool> {
-        let (kind, defines, more) = match change.value {
-            NewValue::Number(_) => (0, false, 1),
-            NewValue::Empty => (1, true, 1),
-            NewValue::Three([(a, _), (b, allocated), (c, len)]) => {
-                let keys = [a, b, c];
-                if allocated != len || self.extent_keys != Some(keys) && !self.are_extent_keys(keys) {
-                    return Ok(false);
-                }
-                (2, true, 4)
-            }
-        };
-        let key = match self.recent_keys.get(kind) {
-            Some(Some((recent, symbol))) if *recent == change.key => *symbol,
-            _ => match self.recent_key(kind, change.key) {
-                Some(symbol) => symbol,
-                None => return Ok(false),
-            },
-        };
-        // OK: 0, which is no number, becomes one that nothing has.
-        let id = TupleId(change.tuple.wrapping_sub(1));
-        let next = TupleId(self.dictionary.count());
-        let is_tuple = |tuple: &&mut Tuple| tuple.form != Form::Symbol && !tuple.is_vector;
-        let Some(tuple) = usize::try_from(id.0).ok().and_then(|at| self.tuples.get_mut(at)).filter(is_tuple) else {
-            return Ok(false);
-        };
-        if defines && self.dictionary.define(Kind::Tuple).is_err() {
-            return Ok(false);
-        }
-        let value = match change.value {
-            NewValue::Number(number) => Value::Integer(number.into()),
-            // OK: an entry of the dictionary is entered below, in the place of its number.
-            NewValue::Empty | NewValue::Three(_) => Value::Tuple(next),
-        };
-        let dead = tuple.set(key.0, value);
-        match change.value {
-            NewValue::Number(_) => {}
-            NewValue::Empty => self.tuples.push(Tuple::new(false)),
-            NewValue::Three([(_, sector), (_, len), _]) => self.tuples.push(Tuple::extent(sector, len)),
-        }
-        self.total = self.total.saturating_add(more);
-        match dead {
-            Some(dead) => self.obsolete = self.obsolete.saturating_add(dead),
-            None => self.set_in_arena(id, key.0, false, value)?,
-        }
-        Ok(true)
-    }
-
-    /// The symbol with a number of the dictionary, if it has a name.
-    fn named_symbol(&self, key: SymbolRef) -> Option<Symbol> {
-        self.symbol(key.number().into()).filter(|symbol| *symbol != Symbol::EMPTY)
-    }
-
-    /// The symbol of a key, which is kept as that of the last change of its kind.
-    #[cold]
-    fn recent_key(&mut self, kind: usize, key: SymbolRef) -> Option<Symbol> {
-        let symbol = self.named_symbol(key)?;
-        *self.recent_keys.get_mut(kind)? = Some((key, symbol));
-        Some(symbol)
-    }
-
-    /// Whether these keys are those of an extent, in the usual order; then they are kept.
-    #[cold]
-    fn are_extent_keys(&mut self, keys: [SymbolRef; 3]) -> bool {
-        let extent = [Symbol::OFFSET, Symbol::ALLOCATED, Symbol::LENGTH].map(Some);
-        let found = keys.map(|key| self.named_symbol(key)) == extent;
-        if found {
-            self.extent_keys = Some(keys);
-        }
-        found
-    }
-
     fn apply_tokens(&mut self, reader: &mut ValueReader<'_, '_>, levels: &mut Vec<Level>) -> Result<(), Stop> {
         loop {
-            while let Some(NewEmpty { key, name, tuple }) = reader.next_new_empty() {
-                let (symbol, is_new_key) = self.key(Key::New { index: key, name }, reader)?;
-                let new = self.new_tuple(tuple, false);
+            while let Some(NewEmpty { name, tuple, .. }) = reader.next_new_empty() {
+                let (symbol, is_new_key) = self.named_key(name, reader)?;
+                // OK: the numbers of these two follow one another.
+                self.tuples.extend_from_slice(&[Tuple::symbol(symbol), Tuple::new(false)]);
+                let (new, symbol) = (TupleId::of(tuple), Some(symbol).filter(|symbol| *symbol != Symbol::EMPTY));
                 if let (Some(level), Some(symbol)) = (levels.last(), symbol)
                     && !(is_new_key && self.append(level.id, symbol.0, new))
                 {
@@ -605,14 +532,21 @@ impl Objects {
             }
             Key::New { name, .. } => name,
         };
-        let (symbol, is_first) = self.symbols.intern_or_find(name)?;
+        let (symbol, is_new) = self.named_key(name, reader)?;
         self.tuples.push(Tuple::symbol(symbol));
+        Ok((Some(symbol).filter(|symbol| *symbol != Symbol::EMPTY), is_new))
+    }
+
+    /// The symbol of a key that is spelled out, and whether no tuple can have it yet.
+    #[inline]
+    fn named_key(&mut self, name: &[u8], reader: &ValueReader<'_, '_>) -> Result<(Symbol, bool)> {
+        let (symbol, is_first) = self.symbols.intern_or_find(name)?;
         let is_new = is_first || self.spell_known(symbol);
         if !is_new {
             self.repeated_symbols = self.repeated_symbols.saturating_add(1);
             self.first_repeated.get_or_insert(reader.token_offset());
         }
-        Ok((Some(symbol).filter(|symbol| *symbol != Symbol::EMPTY), is_new))
+        Ok((symbol, is_new))
     }
 }
 

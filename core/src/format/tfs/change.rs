@@ -42,30 +42,15 @@ impl SymbolRef {
     }
 }
 
-/// Bytes that are looked at: more than the longest of these frames has.
-const WINDOW: usize = 64;
+/// Bytes that are looked at: more than the longest of these frames has. Where fewer are left in an extension, frames are
+/// read in the ordinary way.
+pub(super) const WINDOW: usize = 64;
 
 impl Change {
-    /// The change that the frame at the beginning of `bytes` is, and the bytes that it takes, if it is one of version 5;
+    /// The change that the frame at the beginning of a window is, and the bytes that it takes, if it is one of version 5;
     /// all others are for [`ValueReader`](super::ValueReader).
     #[inline(always)]
-    pub(super) fn of_frame(bytes: &[u8]) -> Option<(Self, usize)> {
-        match bytes.first_chunk() {
-            Some(window) => Self::in_window(window),
-            None => Self::at_the_end(bytes),
-        }
-    }
-
-    #[cold]
-    fn at_the_end(bytes: &[u8]) -> Option<(Self, usize)> {
-        let mut window = [0; WINDOW];
-        window.get_mut(..bytes.len())?.copy_from_slice(bytes);
-        // Like all records, it must not be the last that there is.
-        Self::in_window(&window).filter(|(_, len)| *len < bytes.len())
-    }
-
-    #[inline(always)]
-    fn in_window(window: &[u8; WINDOW]) -> Option<(Self, usize)> {
+    pub(super) fn in_window(window: &[u8; WINDOW]) -> Option<(Self, usize)> {
         let [RECORD, total, here, 0x11, ..] = window else { return None };
         let mut cursor = Cursor { window, at: 4 };
         let tuple = cursor.number()?;

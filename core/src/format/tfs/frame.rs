@@ -126,7 +126,8 @@ impl<'a> FrameReader<'a> {
         let until = usize::try_from(until.saturating_sub(self.base)).unwrap_or(usize::MAX);
         let (mut pos, mut count) = (self.pos, 0_u64);
         while pos != until
-            && let Some((change, len)) = self.bytes.get(pos..).and_then(Change::of_frame)
+            && let Some(window) = self.bytes.get(pos..).and_then(<[u8]>::first_chunk)
+            && let Some((change, len)) = Change::in_window(window)
             && apply(change)?
         {
             pos = pos.wrapping_add(len);

@@ -17,7 +17,8 @@ fn applied(record: &RecordWriter, quickly: bool) -> (String, bool) {
     for record in [&first, &second, record] {
         assert_eq!(frames.record(record.bytes(), 0), record.bytes().len());
     }
-    let bytes = frames.end();
+    let mut bytes = frames.end();
+    bytes.resize(512, 0);
     let mut log = LogReader::new(100, false);
     let mut objects = Objects::new();
     let (_, mut frames) = log.begin(LogReader::FIRST, &bytes).unwrap();
@@ -159,7 +160,8 @@ fn extents_need_no_entries_until_they_change() {
         for record in [&first, &second] {
             assert_eq!(frames.record(record.bytes(), 0), record.bytes().len());
         }
-        let bytes = frames.end();
+        let mut bytes = frames.end();
+        bytes.resize(512, 0);
         let (mut log, mut objects) = (LogReader::new(100, false), Objects::new());
         let (_, mut frames) = log.begin(LogReader::FIRST, &bytes).unwrap();
         loop {

@@ -44,7 +44,7 @@ const RUNS: usize = 21;
 const TURNS: usize = 7;
 
 const USAGE: &str = "usage: mountless-bench-tfs \
-    [list FILE | memory FILE | extract FILE DIR | make FILE | profile open|append|compact|make]";
+    [list FILE | open FILE [TURNS] | memory FILE | extract FILE DIR | make FILE | profile open|append|compact|make]";
 
 fn main() -> Result<()> {
     let mut args = std::env::args_os().skip(1);

@@ -120,6 +120,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn slashes_and_nuls_are_found_wherever_they_are() {
+        for len in 1..=40 {
+            for fill in [1, b'.' - 1, b'0', 0x7f, 0x80, 0xaf, 0xff] {
+                let mut bytes = vec![fill; len];
+                assert!(Name::new(&bytes).is_ok(), "{bytes:?}");
+                for at in 0..len {
+                    for bad in [0, b'/'] {
+                        bytes[at] = bad;
+                        assert_eq!(Name::new(&bytes).unwrap_err(), Errno::Invalid, "{bytes:?}");
+                    }
+                    bytes[at] = fill;
+                }
+            }
+        }
+    }
+
+    #[test]
     fn names_are_proven() {
         for (bytes, errno) in [
             (&b""[..], Errno::NotFound),

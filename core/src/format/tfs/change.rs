@@ -132,3 +132,62 @@ impl Cursor<'_> {
         Some((key, self.number()?))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::format::tfs::{FrameWriter, LogReader, RecordWriter, Volume, extension_start};
+
+    /// The changes that are found in a log of one record.
+    fn changes(record: &RecordWriter) -> Vec<Change> {
+        let mut frames = FrameWriter::new(extension_start(1, Some(&Volume::default())), 512);
+        assert_eq!(frames.record(record.bytes(), 0), record.bytes().len());
+        let mut bytes = frames.end();
+        bytes.resize(512, 0);
+        let mut log = LogReader::new(1, false);
+        let (_, mut frames) = log.begin(LogReader::FIRST, &bytes).unwrap();
+        let mut found = Vec::new();
+        let take = |change| {
+            found.push(change);
+            Ok::<_, ()>(true)
+        };
+        let count = log.next_changes(&mut frames, u64::MAX, take).unwrap();
+        assert_eq!(count, found.len() as u64);
+        found
+    }
+
+    #[test]
+    fn numbers_of_every_length_are_read_up_to_four_groups() {
+        let numbers = [0, 1, 7, 8, 127, 128, 1023, 1024, 16_383, 16_384, (1 << 21) - 1, 1 << 21, (1 << 28) - 1];
+        for tuple in numbers {
+            for number in numbers {
+                // Of a symbol, three bits stand in the header; in four bytes there is room for 24.
+                let key = number % (1 << 24);
+                let mut record = RecordWriter::new();
+                record.tuple_ref(tuple, 1);
+                record.symbol_ref(key);
+                record.tuple(3);
+                for value in [number, tuple, 3] {
+                    record.symbol_ref(key);
+                    record.number(value.into());
+                }
+                let found = changes(&record);
+                let [Change { tuple: found_tuple, key: found_key, value: NewValue::Three(entries) }] = found[..] else {
+                    panic!("{tuple} {number}: {found:?}");
+                };
+                let entries = entries.map(|(key, number)| (key.number(), number));
+                assert_eq!((found_tuple, found_key.number()), (tuple, key));
+                assert_eq!(entries, [(key, number), (key, tuple), (key, 3)]);
+            }
+        }
+        for (tuple, key, number) in [(1 << 28, 1, 1), (1, 1 << 24, 1), (1, 1, 1 << 28)] {
+            let mut record = RecordWriter::new();
+            record.tuple_ref(tuple, 1);
+            record.symbol_ref(key);
+            record.number(number);
+            assert_eq!(changes(&record), []);
+        }
+    }
+}

@@ -24,9 +24,7 @@ impl<'a> Name<'a> {
         if bytes.len() > NAME_MAX {
             return Err(Errno::NameTooLong.into());
         }
-        // Not ended early: names are short, and many bytes are looked at at once this way.
-        let has_bad = bytes.iter().fold(false, |bad, &byte| bad | (byte == b'/') | (byte == 0));
-        if has_bad || bytes == b"." || bytes == b".." {
+        if has_slash_or_nul(bytes) || bytes == b"." || bytes == b".." {
             return Err(Errno::Invalid.into());
         }
         Ok(Self(bytes))
@@ -45,6 +43,24 @@ impl<'a> Name<'a> {
     pub const fn as_bytes(self) -> &'a [u8] {
         self.0
     }
+}
+
+/// Not ended early: names are short.
+fn has_slash_or_nul(bytes: &[u8]) -> bool {
+    // In each byte the highest bit, if it is 0 and those below it are too. In bytes above one that is, it may be wrong.
+    let zeros = |eight: u64| eight.wrapping_sub(0x0101_0101_0101_0101) & !eight & 0x8080_8080_8080_8080;
+    let found = |eight: &[u8; 8]| {
+        let eight = u64::from_ne_bytes(*eight);
+        zeros(eight) | zeros(eight ^ u64::from_ne_bytes([b'/'; 8]))
+    };
+    let (eights, rest) = bytes.as_chunks();
+    let found = eights.iter().fold(0, |all, eight| all | found(eight))
+        | match bytes.last_chunk() {
+            // Some of them a second time, rather than the last one by one.
+            Some(last) => found(last),
+            None => rest.iter().fold(0, |all, &byte| all | u64::from((byte == b'/') | (byte == 0))),
+        };
+    found != 0
 }
 
 impl AsRef<[u8]> for Name<'_> {
@@ -102,6 +118,23 @@ impl fmt::Display for Escape<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slashes_and_nuls_are_found_wherever_they_are() {
+        for len in 1..=40 {
+            for fill in [1, b'.' - 1, b'0', 0x7f, 0x80, 0xaf, 0xff] {
+                let mut bytes = vec![fill; len];
+                assert!(Name::new(&bytes).is_ok(), "{bytes:?}");
+                for at in 0..len {
+                    for bad in [0, b'/'] {
+                        bytes[at] = bad;
+                        assert_eq!(Name::new(&bytes).unwrap_err(), Errno::Invalid, "{bytes:?}");
+                    }
+                    bytes[at] = fill;
+                }
+            }
+        }
+    }
 
     #[test]
     fn names_are_proven() {

@@ -7,6 +7,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use mountless::errno::Errno;
+use mountless::format::tfs::{FrameWriter, RecordWriter, Volume, extension_start};
 use mountless::fs::FileSystem;
 use mountless::open::{Format, ImageRef, OpenOptions, open, open_source};
 use mountless::source::BytesSource;
@@ -107,5 +109,27 @@ fn times_after_the_latest_become_the_latest() {
             let time: f64 = line.split('\t').nth(8).unwrap().parse().unwrap();
             assert!(time <= 1e9, "{line}");
         }
+    }
+}
+
+#[test]
+fn a_file_without_bytes_that_cannot_be_read_is_not_packed_as_an_empty_one() {
+    let mut record = RecordWriter::new();
+    record.tuple(1);
+    record.symbol(b"children");
+    record.tuple(1);
+    record.symbol(b"broken");
+    record.tuple(1);
+    record.symbol(b"extents");
+    record.string(b"not a tuple");
+    let mut frames = FrameWriter::new(extension_start(1, Some(&Volume::default())), 512);
+    assert_eq!(frames.record(record.bytes(), 0), record.bytes().len());
+    let mut image = frames.end();
+    image.resize(512, 0);
+    let fs = reopen(image, Format::Tfs);
+    for format in [PackFormat::Cpio, PackFormat::Tar] {
+        let error = pack(&fs, Vec::new(), format, &PackOptions::default()).unwrap_err();
+        assert_eq!(error.errno(), Errno::Io, "{error}");
+        assert!(error.to_string().contains("broken"), "{error}");
     }
 }

@@ -44,13 +44,14 @@ const RUNS: usize = 21;
 const TURNS: usize = 7;
 
 const USAGE: &str = "usage: mountless-bench-tfs \
-    [list FILE | memory FILE | extract FILE DIR | make FILE | profile open|append|compact|make]";
+    [list FILE | open FILE [TURNS] | memory FILE | extract FILE DIR | make FILE | profile open|append|compact|make]";
 
 fn main() -> Result<()> {
     let mut args = std::env::args_os().skip(1);
     match (args.next().and_then(|word| word.into_string().ok()).as_deref(), args.next()) {
         (None, _) => compare(),
         (Some("list"), Some(file)) => list_all(Path::new(&file)),
+        (Some("open"), Some(file)) => open_alone(Path::new(&file), args.next().as_deref()),
         (Some("memory"), Some(file)) => memory(Path::new(&file)),
         (Some("extract"), Some(file)) => extract_all(Path::new(&file), args.next().as_deref().ok_or(USAGE)?),
         (Some("make"), Some(file)) => image::make(&image::tree(FILES)?, Path::new(&file)).map(drop),
@@ -302,6 +303,27 @@ fn extract_all(path: &Path, dir: &OsStr) -> Result<()> {
     let (fs, _) = TfsFs::open(mapped(path)?, &TfsOptions::default())?;
     let top = Arc::new(NodeRef::root(Arc::new(fs)));
     extract(&top, Path::new(dir), ExtractOptions::default(), &Progress::new())?;
+    Ok(())
+}
+
+/// Opens an image some times, and says how long that took each time.
+fn open_alone(path: &Path, turns: Option<&OsStr>) -> Result<()> {
+    let turns: usize = turns.map_or(Ok(1), |turns| turns.to_string_lossy().parse())?;
+    let (mut opened, mut dropped) = (Vec::new(), Vec::new());
+    for _ in 0..turns {
+        let source = mapped(path)?;
+        let begun = Instant::now();
+        let open = TfsFs::open(source, &TfsOptions::default())?;
+        opened.push(begun.elapsed());
+        drop(open);
+        dropped.push(begun.elapsed() - opened[opened.len() - 1]);
+    }
+    println!(
+        "opened in {:.2?} at best, {:.2?} usually; dropped in {:.2?}",
+        opened.iter().min(),
+        median(opened.clone()),
+        median(dropped)
+    );
     Ok(())
 }
 

@@ -168,6 +168,7 @@ impl Builder<'_> {
 
     fn run(&mut self, root: TupleId) -> Result<(), Damage> {
         let (mut pending, mut named) = (Vec::new(), Vec::new());
+        self.see(root);
         let (_, children) = self.add(root, Slot::ROOT);
         let Some(children) = children else {
             return Err(Damage { offset: self.offset(root), reason: TfsCorrupt::RootNotDirectory });
@@ -195,7 +196,8 @@ impl Builder<'_> {
                     self.fault(slot, bytes, self.offset(children), TfsCorrupt::EntryNotTuple)?;
                     continue;
                 };
-                let child = match self.known(id) {
+                let known = if self.see(id) { self.known(id) } else { None };
+                let child = match known {
                     Some(known) => known,
                     None => match self.plain_file(id) {
                         Some(file) => {
@@ -323,16 +325,19 @@ impl Builder<'_> {
     /// The slot for the node of a tuple.
     fn next_slot(&mut self, id: TupleId) -> Slot {
         let slot = Slot(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
-        if let Some((bits, bit)) = self.seen_bit(id) {
-            *bits |= bit;
-        }
         self.note_slot(id, slot);
         slot
     }
 
-    fn seen_bit(&mut self, id: TupleId) -> Option<(&mut u64, u64)> {
-        let bits = self.seen.get_mut(usize::try_from(id.0 / 64).ok()?)?;
-        Some((bits, 1 << (id.0 % 64)))
+    /// Notes that a tuple becomes a node, and says whether it has already.
+    fn see(&mut self, id: TupleId) -> bool {
+        let bit = 1 << (id.0 % 64);
+        let bits = usize::try_from(id.0 / 64).ok().and_then(|at| self.seen.get_mut(at));
+        bits.is_some_and(|bits| {
+            let was_seen = *bits & bit != 0;
+            *bits |= bit;
+            was_seen
+        })
     }
 
     fn note_slot(&mut self, id: TupleId, slot: Slot) {
@@ -342,8 +347,8 @@ impl Builder<'_> {
     }
 
     /// The slot of the node that a tuple became already.
+    #[cold]
     fn known(&mut self, id: TupleId) -> Option<Slot> {
-        self.seen_bit(id).filter(|(bits, bit)| **bits & bit != 0)?;
         if self.slots.is_empty() {
             self.slots = alloc::vec![None; self.objects.count()];
             for slot in (0..).take(self.nodes.len()).map(Slot) {

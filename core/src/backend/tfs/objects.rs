@@ -3,6 +3,7 @@
 //! Entries live in one arena, chained per tuple, so that a log of a million records takes a handful of allocations; the
 //! whole is dropped when the tree has been made of it.
 
+mod change;
 mod tuple;
 mod value;
 
@@ -21,7 +22,7 @@ use super::symbols::{Symbol, Symbols};
 use crate::checked::to_usize;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::format::tfs::{Change, Damage, Dictionary, Key, Kind, NewEmpty, NewValue, Record, Token, ValueReader};
+use crate::format::tfs::{Damage, Dictionary, Key, NewEmpty, Record, SymbolRef, Token, ValueReader};
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -90,6 +91,10 @@ pub(super) struct Objects {
     pub(super) first_repeated: Option<u64>,
     /// Which of the symbols that are always there, a bit each, the log has spelled out.
     spelled: u64,
+    /// The keys of the last extent, and those that were last set to a number, an empty tuple and an extent: the next ones
+    /// nearly always are the same.
+    extent_keys: Option<[SymbolRef; 3]>,
+    recent_keys: [Option<(SymbolRef, Symbol)>; 3],
     /// Where the log can be read once more, for what few ask for.
     pub(super) again: Option<LogAgain>,
     offsets: OnceCell<Vec<u64>>,
@@ -114,6 +119,8 @@ impl Objects {
             repeated_symbols: 0,
             first_repeated: None,
             spelled: 0,
+            extent_keys: None,
+            recent_keys: [None; 3],
             again: None,
             offsets: OnceCell::new(),
             ignored_records: 0,
@@ -305,6 +312,25 @@ impl Objects {
         Ok(())
     }
 
+    /// Adds an entry with a tuple behind others, if that is all there is to do.
+    #[inline(always)]
+    fn append(&mut self, id: TupleId, key: u32, new: TupleId) -> bool {
+        let Self { tuples, entries, .. } = self;
+        let Some(tuple) = usize::try_from(id.0).ok().and_then(|at| tuples.get_mut(at)) else { return false };
+        let [_, last] = &mut tuple.pair;
+        let Some(added) = u32::try_from(entries.len()).ok().filter(|at| *at != NONE) else { return false };
+        if tuple.form != Form::Chain {
+            return false;
+        }
+        let Some(before) = usize::try_from(*last).ok().and_then(|at| entries.get_mut(at)) else { return false };
+        before.next = added;
+        *last = added;
+        tuple.count = tuple.count.saturating_add(1);
+        entries.push(Entry { key, next: NONE, value: Packed::tuple(new) });
+        self.total = self.total.saturating_add(1);
+        true
+    }
+
     /// Adds an entry in the arena; its place, if the tuple's are found by hash.
     #[inline]
     fn push(&mut self, id: TupleId, key: u32, value: Packed) -> Result<Option<u32>> {
@@ -425,49 +451,22 @@ impl Objects {
     fn expect_tree(&mut self, len: usize, dictionary: &mut Dictionary) {
         // Most of it are names of nodes, a node each, for which two more tuples may follow.
         let nodes = len / 16;
-        self.symbols.reserve(nodes / 2);
+        self.symbols.reserve(nodes / 2, len);
         self.entries.reserve(nodes);
         self.tuples.reserve(nodes.saturating_mul(4));
         dictionary.reserve(nodes.saturating_mul(4));
     }
 
-    /// Does what a record of the commonest kinds says, if it is sound: `false`, and nothing is done, if it is not.
-    #[inline(always)]
-    pub(super) fn apply_change(&mut self, change: &Change) -> Result<bool> {
-        let is_tuple = |entry: &Tuple| entry.form != Form::Symbol && !entry.is_vector;
-        let tuple = self.numbered(change.tuple).filter(|(_, entry)| is_tuple(entry)).map(|(id, _)| id);
-        let symbol = |index| self.symbol(index).filter(|symbol| *symbol != Symbol::EMPTY);
-        let Some((id, key)) = tuple.zip(symbol(change.key)) else { return Ok(false) };
-        let (new, more) = match change.value {
-            NewValue::Number(number) => {
-                self.set(id, key.0, false, Value::Integer(number))?;
-                return Ok(true);
-            }
-            NewValue::Empty => (Tuple::new(false), 0),
-            NewValue::Three([(a, sector), (b, allocated), (c, len)]) => {
-                let keys = [symbol(a), symbol(b), symbol(c)];
-                if keys != [Some(Symbol::OFFSET), Some(Symbol::ALLOCATED), Some(Symbol::LENGTH)] || allocated != len {
-                    return Ok(false);
-                }
-                let Some((sector, len)) = u32::try_from(sector).ok().zip(u32::try_from(len).ok()) else {
-                    return Ok(false);
-                };
-                (Tuple::extent(sector, len), 3)
-            }
-        };
-        let Ok(index) = self.dictionary.define(Kind::Tuple) else { return Ok(false) };
-        self.tuples.push(new);
-        self.set(id, key.0, false, Value::Tuple(TupleId::of(index)))?;
-        self.total = self.total.saturating_add(more);
-        Ok(true)
-    }
-
     fn apply_tokens(&mut self, reader: &mut ValueReader<'_, '_>, levels: &mut Vec<Level>) -> Result<(), Stop> {
         loop {
-            while let Some(NewEmpty { key, name, tuple }) = reader.next_new_empty() {
-                let (symbol, is_new_key) = self.key(Key::New { index: key, name }, reader)?;
-                let new = self.new_tuple(tuple, false);
-                if let (Some(level), Some(symbol)) = (levels.last(), symbol) {
+            while let Some(NewEmpty { name, tuple, .. }) = reader.next_new_empty() {
+                let (symbol, is_new_key) = self.named_key(name, reader)?;
+                // OK: the numbers of these two follow one another.
+                self.tuples.extend_from_slice(&[Tuple::symbol(symbol), Tuple::new(false)]);
+                let (new, symbol) = (TupleId::of(tuple), Some(symbol).filter(|symbol| *symbol != Symbol::EMPTY));
+                if let (Some(level), Some(symbol)) = (levels.last(), symbol)
+                    && !(is_new_key && self.append(level.id, symbol.0, new))
+                {
                     self.set(level.id, symbol.0, is_new_key, Value::Tuple(new))?;
                 }
             }
@@ -533,14 +532,21 @@ impl Objects {
             }
             Key::New { name, .. } => name,
         };
-        let (symbol, is_first) = self.symbols.intern_or_find(name)?;
+        let (symbol, is_new) = self.named_key(name, reader)?;
         self.tuples.push(Tuple::symbol(symbol));
+        Ok((Some(symbol).filter(|symbol| *symbol != Symbol::EMPTY), is_new))
+    }
+
+    /// The symbol of a key that is spelled out, and whether no tuple can have it yet.
+    #[inline]
+    fn named_key(&mut self, name: &[u8], reader: &ValueReader<'_, '_>) -> Result<(Symbol, bool)> {
+        let (symbol, is_first) = self.symbols.intern_or_find(name)?;
         let is_new = is_first || self.spell_known(symbol);
         if !is_new {
             self.repeated_symbols = self.repeated_symbols.saturating_add(1);
             self.first_repeated.get_or_insert(reader.token_offset());
         }
-        Ok((Some(symbol).filter(|symbol| *symbol != Symbol::EMPTY), is_new))
+        Ok((symbol, is_new))
     }
 }
 

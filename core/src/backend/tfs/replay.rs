@@ -115,8 +115,9 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
             if lost_from == stop_at {
                 return Ok(Ok((replayed, Ended::Stopped)));
             }
-            if log.next_change(&mut frames, |change| replayed.objects.apply_change(change))? {
-                replayed.records = replayed.records.saturating_add(1);
+            let changes = log.next_changes(&mut frames, stop_at, |change| replayed.objects.apply_change(change))?;
+            if changes > 0 {
+                replayed.records = replayed.records.saturating_add(changes);
                 continue;
             }
             let item = match log.next_item(&mut frames) {

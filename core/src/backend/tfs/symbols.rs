@@ -109,11 +109,12 @@ impl Symbols {
         Ok((Symbol(number), true))
     }
 
-    /// Makes room for so many more.
-    pub(super) fn reserve(&mut self, more: usize) {
+    /// Makes room for so many more, of so many bytes.
+    pub(super) fn reserve(&mut self, more: usize, bytes: usize) {
         let Self { names, ends, table, hasher } = self;
         table.reserve(more, |&at| hash(hasher, name(names, ends, at)));
         ends.reserve(more);
+        names.reserve(bytes);
     }
 
     pub(super) fn shrink(&mut self) {

@@ -1,5 +1,6 @@
 //! Frames: what an extension consists of behind its header.
 
+use super::change::Change;
 use super::corrupt::{Damage, TfsCorrupt};
 use super::value::varint;
 use crate::checked::to_u64;
@@ -106,26 +107,34 @@ impl<'a> FrameReader<'a> {
     /// where these begin. Otherwise nothing happens.
     #[inline]
     pub(super) fn short_record(&mut self) -> Option<(u64, &'a [u8], u64)> {
-        let piece = self.peek_short()?;
+        let [types::RECORD, total @ 0..=0x7f, here, rest @ ..] = self.bytes.get(self.pos..)? else { return None };
+        let (piece, [_, ..]) = rest.split_at_checked(usize::from(*here)).filter(|_| total == here)? else {
+            return None;
+        };
         let offset = self.offset();
-        self.skip_short(piece);
+        self.pos = self.pos.saturating_add(piece.len()).saturating_add(3);
         Some((offset, piece, offset.saturating_add(3)))
     }
 
-    /// The bytes of the next frame, if it is such a record.
+    /// See [`LogReader::next_changes`](super::LogReader::next_changes).
     #[inline(always)]
-    pub(super) fn peek_short(&self) -> Option<&'a [u8]> {
-        let [types::RECORD, total @ 0..=0x7f, here, rest @ ..] = self.bytes.get(self.pos..)? else { return None };
-        match rest.split_at_checked(usize::from(*here)) {
-            Some((piece, [_, ..])) if total == here => Some(piece),
-            _ => None,
+    pub(super) fn changes<E>(
+        &mut self,
+        until: u64,
+        mut apply: impl FnMut(Change) -> Result<bool, E>,
+    ) -> Result<u64, E> {
+        let until = usize::try_from(until.saturating_sub(self.base)).unwrap_or(usize::MAX);
+        let (mut pos, mut count) = (self.pos, 0_u64);
+        while pos != until
+            && let Some(window) = self.bytes.get(pos..).and_then(<[u8]>::first_chunk)
+            && let Some((change, len)) = Change::in_window(window)
+            && apply(change)?
+        {
+            pos = pos.wrapping_add(len);
+            count = count.wrapping_add(1);
         }
-    }
-
-    /// Goes on behind the record that was looked at.
-    #[inline(always)]
-    pub(super) fn skip_short(&mut self, piece: &[u8]) {
-        self.pos = self.pos.saturating_add(piece.len()).saturating_add(3);
+        self.pos = pos;
+        Ok(count)
     }
 
     /// The next frame. After an end or a link there is none; the caller stops there.

@@ -4,10 +4,11 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use super::change::Change;
 use super::corrupt::{Damage, TfsCorrupt};
 use super::frame::{FrameKind, FrameReader, Link};
 use super::layout::{ExtensionHeader, SECTOR, Version};
-use super::value::{Change, Level};
+use super::value::Level;
 use crate::checked::to_u64;
 use crate::limits::TFS_DICTIONARY_MAX;
 
@@ -61,6 +62,18 @@ impl Dictionary {
         }
         self.kinds.push(kind);
         Ok(index)
+    }
+
+    /// Defines a symbol and a tuple, both or, where there is no room, neither.
+    #[inline]
+    pub(super) fn define_symbol_and_tuple(&mut self) -> Option<(u32, u32)> {
+        let symbol = self.count().saturating_add(1);
+        let tuple = symbol.saturating_add(1);
+        if tuple > TFS_DICTIONARY_MAX {
+            return None;
+        }
+        self.kinds.extend_from_slice(&[Kind::Symbol, Kind::Tuple]);
+        Some((symbol, tuple))
     }
 
     /// The number and the kind of entry `index`, if there is one.
@@ -224,26 +237,22 @@ impl LogReader {
         self.next_long_item(frames)
     }
 
-    /// Reads what comes next if it is a [`Change`] that `apply` takes; of anything else nothing is read.
+    /// Reads what comes next as long as it is a [`Change`] that `apply` takes, at most up to the byte `until` of the file
+    /// system, and says how many there were. Of anything else nothing is read.
     ///
     /// # Errors
     /// Those of `apply`.
     #[inline(always)]
-    pub fn next_change<E>(
+    pub fn next_changes<E>(
         &self,
         frames: &mut FrameReader<'_>,
-        apply: impl FnOnce(&Change) -> Result<bool, E>,
-    ) -> Result<bool, E> {
+        until: u64,
+        apply: impl FnMut(Change) -> Result<bool, E>,
+    ) -> Result<u64, E> {
         if self.partial.is_some() || self.version != Version::V5 {
-            return Ok(false);
+            return Ok(0);
         }
-        let Some(piece) = frames.peek_short() else { return Ok(false) };
-        let Some(change) = Change::of(piece) else { return Ok(false) };
-        let is_done = apply(&change)?;
-        if is_done {
-            frames.skip_short(piece);
-        }
-        Ok(is_done)
+        frames.changes(until, apply)
     }
 
     fn next_long_item<'s, 'a: 's>(&'s mut self, frames: &mut FrameReader<'a>) -> Result<Item<'s>, Damage> {

@@ -9,6 +9,7 @@
 //! and 5. Offsets are bytes from the start of the file system.
 
 mod boot;
+mod change;
 mod corrupt;
 mod dump;
 mod frame;
@@ -19,6 +20,7 @@ mod value;
 mod write;
 
 pub use self::boot::{BootFault, BootSector};
+pub use self::change::{Change, NewValue, SymbolRef};
 pub use self::corrupt::{Damage, TfsCorrupt};
 pub use self::dump::dump;
 pub use self::frame::{Frame, FrameKind, FrameReader, Link};
@@ -31,5 +33,5 @@ pub use self::manifest::{
     Found, Manifest, ManifestEntry, ManifestError, ManifestFault, ManifestKind, ManifestRemark, ManifestValue,
     Position, Remark,
 };
-pub use self::value::{Change, Key, NewEmpty, NewValue, Token, ValueReader, put_varint, varint};
+pub use self::value::{Key, NewEmpty, Token, ValueReader, put_varint, varint};
 pub use self::write::{FrameWriter, LINK_ROOM, RecordWriter, extension_start};

@@ -6,7 +6,6 @@ use super::corrupt::{Damage, TfsCorrupt};
 use super::layout::Version;
 use super::log::{Dictionary, Kind, Record};
 use crate::checked::to_u64;
-use crate::limits::TFS_DICTIONARY_MAX;
 
 /// Types of values in version 5, in bits 4 to 6 of the header byte.
 pub(super) mod types {
@@ -285,11 +284,7 @@ impl<'r, 'd> ValueReader<'r, 'd> {
             _ => return None,
         };
         let (name, [0x90, rest @ ..]) = rest.split_at_checked(usize::from(len))? else { return None };
-        // All of it or nothing.
-        if self.dictionary.count() > TFS_DICTIONARY_MAX.saturating_sub(2) {
-            return None;
-        }
-        let (key, tuple) = (self.dictionary.define(Kind::Symbol).ok()?, self.dictionary.define(Kind::Tuple).ok()?);
+        let (key, tuple) = self.dictionary.define_symbol_and_tuple()?;
         self.dictionary.levels.last_mut()?.left = left;
         self.token_left = self.rest.len();
         self.rest = rest;
@@ -447,88 +442,6 @@ impl<'r, 'd> ValueReader<'r, 'd> {
                 })
             }
         }
-    }
-}
-
-/// A record that sets one entry of a known tuple, all by numbers of the dictionary that are yet to be looked at.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Change {
-    /// The tuple.
-    pub tuple: u64,
-    /// The symbol.
-    pub key: u64,
-    /// What it is set to.
-    pub value: NewValue,
-}
-
-/// What a [`Change`] sets.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NewValue {
-    /// A number from 0 on.
-    Number(u64),
-    /// A new tuple without entries.
-    Empty,
-    /// A new tuple of three symbols and numbers.
-    Three([(u64, u64); 3]),
-}
-
-impl Change {
-    /// The change that a record of version 5 is, if it is one; all others are for [`ValueReader`]. Most records of most
-    /// logs are: they tell where the content of files is.
-    #[inline(always)]
-    #[must_use]
-    pub fn of(record: &[u8]) -> Option<Self> {
-        let [0x11, rest @ ..] = record else { return None };
-        let (tuple, rest) = quick_groups(0, rest)?;
-        let (key, rest) = quick_symbol(rest)?;
-        let (value, rest) = match rest {
-            [0xb0, rest @ ..] => {
-                let (number, rest) = quick_groups(0, rest)?;
-                (NewValue::Number(number), rest)
-            }
-            [0x90, rest @ ..] => (NewValue::Empty, rest),
-            [0x93, rest @ ..] => {
-                let (a, rest) = quick_entry(rest)?;
-                let (b, rest) = quick_entry(rest)?;
-                let (c, rest) = quick_entry(rest)?;
-                (NewValue::Three([a, b, c]), rest)
-            }
-            _ => return None,
-        };
-        rest.is_empty().then_some(Self { tuple, key, value })
-    }
-}
-
-/// A symbol of the dictionary, and a number from 0 on.
-#[inline(always)]
-fn quick_entry(bytes: &[u8]) -> Option<((u64, u64), &[u8])> {
-    let (key, [0xb0, rest @ ..]) = quick_symbol(bytes)? else { return None };
-    let (number, rest) = quick_groups(0, rest)?;
-    Some(((key, number), rest))
-}
-
-/// Groups of 7 bits behind those in `value`; `None` for more than there usually are.
-#[inline(always)]
-fn quick_groups(value: u64, bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let group = |byte: &u8| u64::from(byte & 0x7f);
-    match bytes {
-        [a @ 0..=0x7f, rest @ ..] => Some((value << 7 | group(a), rest)),
-        [a, b @ 0..=0x7f, rest @ ..] => Some((value << 14 | group(a) << 7 | group(b), rest)),
-        [a, b, c @ 0..=0x7f, rest @ ..] => Some((value << 21 | group(a) << 14 | group(b) << 7 | group(c), rest)),
-        [a, b, c, d @ 0..=0x7f, rest @ ..] => {
-            Some((value << 28 | group(a) << 21 | group(b) << 14 | group(c) << 7 | group(d), rest))
-        }
-        _ => None,
-    }
-}
-
-/// The number of a symbol of the dictionary.
-#[inline(always)]
-fn quick_symbol(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    match bytes {
-        [first @ 0..=7, rest @ ..] => Some((u64::from(*first), rest)),
-        [first @ 8..=15, rest @ ..] => quick_groups(u64::from(first & 7), rest),
-        _ => None,
     }
 }
 

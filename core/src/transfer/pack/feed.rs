@@ -170,6 +170,11 @@ impl Reader<'_> {
                 FileType::Whiteout => Vec::new(),
                 _ => xattrs_of(&found.node)?,
             };
+            // Nobody reads these later, and one that is damaged must not pass for an empty one. Files of the host cannot be,
+            // and to open each takes long.
+            if has_content && attr.size == 0 && !fs.info().may_block {
+                fs.read_at(node, 0, &mut [0])?;
+            }
             let may_have_holes = self.how.holes && has_content && attr.allocated < attr.size;
             let pieces = if may_have_holes { pieces_of(&found.node, attr.size)? } else { None };
             Ok((xattrs, target, pieces, has_content))

@@ -17,13 +17,15 @@ fn applied(record: &RecordWriter, quickly: bool) -> (String, bool) {
     for record in [&first, &second, record] {
         assert_eq!(frames.record(record.bytes(), 0), record.bytes().len());
     }
-    let bytes = frames.end();
+    let mut bytes = frames.end();
+    bytes.resize(512, 0);
     let mut log = LogReader::new(100, false);
     let mut objects = Objects::new();
     let (_, mut frames) = log.begin(LogReader::FIRST, &bytes).unwrap();
     let mut is_quick = false;
     for _ in 0..3 {
-        is_quick = quickly && log.next_change(&mut frames, |change| objects.apply_change(change)).unwrap();
+        is_quick =
+            quickly && log.next_changes(&mut frames, u64::MAX, |change| objects.apply_change(change)).unwrap() > 0;
         if is_quick {
             continue;
         }
@@ -158,11 +160,12 @@ fn extents_need_no_entries_until_they_change() {
         for record in [&first, &second] {
             assert_eq!(frames.record(record.bytes(), 0), record.bytes().len());
         }
-        let bytes = frames.end();
+        let mut bytes = frames.end();
+        bytes.resize(512, 0);
         let (mut log, mut objects) = (LogReader::new(100, false), Objects::new());
         let (_, mut frames) = log.begin(LogReader::FIRST, &bytes).unwrap();
         loop {
-            if log.next_change(&mut frames, |change| objects.apply_change(change)).unwrap() {
+            if log.next_changes(&mut frames, u64::MAX, |change| objects.apply_change(change)).unwrap() > 0 {
                 continue;
             }
             let Ok(Item::Record(record)) = log.next_item(&mut frames) else { break };

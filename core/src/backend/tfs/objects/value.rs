@@ -62,6 +62,11 @@ impl Packed {
         Self(tag << Self::TAG_SHIFT | payload)
     }
 
+    #[inline]
+    pub(super) fn tuple(id: TupleId) -> Self {
+        Self(Self::TUPLE << Self::TAG_SHIFT | u64::from(id.0))
+    }
+
     pub(super) const fn is_absent(self) -> bool {
         self.0 >> Self::TAG_SHIFT == Self::ABSENT
     }

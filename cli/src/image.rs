@@ -7,7 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use mountless::backend::tfs::Part;
 use mountless::errno::Errno;
-use mountless::error::Error;
+use mountless::error::{Corrupt, Error};
 use mountless::fs::{FileSystem, NodeRef};
 use mountless::namespace::{Follow, Location, Namespace};
 use mountless::open::{
@@ -93,18 +93,16 @@ pub(crate) fn unreadable(error: &Error) -> Failure {
         Errno::NotFound => failure.next("check the name; `-` reads standard input"),
         Errno::Access => failure.next("check the permissions of the file and of the directories above it"),
         Errno::FileTooBig => failure.next("--max-unpacked SIZE raises the limit, if you trust the image"),
-        Errno::Io if error.corrupt().is_some_and(|corrupt| corrupt.format() == "tfs") => {
-            failure.next("--recover gives the tree as it was before the damage")
-        }
-        Errno::Io if error.corrupt().is_some_and(|corrupt| corrupt.format() == "tar") => {
-            failure.next("compare the file with its source; --as-linux passes over what GNU tar passes over")
-        }
-        Errno::Io if error.corrupt().is_some_and(|corrupt| corrupt.format() == "image") => {
-            failure.next("compare the file with its source")
-        }
-        Errno::Io if error.corrupt().is_some() => {
-            failure.next("compare the file with its source; --as-linux shows what Linux would boot with")
-        }
+        Errno::Io => match error.corrupt().map(Corrupt::format) {
+            None => failure,
+            Some("tfs") => failure.next("--recover gives the tree as it was before the damage"),
+            Some("tar") => {
+                failure.next("compare the file with its source; --as-linux passes over what GNU tar passes over")
+            }
+            // Of containers: digests, and what describes layers.
+            Some("image") => failure.next("compare the file with its source"),
+            Some(_) => failure.next("compare the file with its source; --as-linux shows what Linux would boot with"),
+        },
         Errno::Invalid | Errno::NotSupported => failure.next("`mountless --help` names what can be read"),
         _ => failure,
     }

@@ -501,7 +501,7 @@ fn directories_are_summed_up() {
 #[test]
 fn what_can_be_read_of_a_damaged_volume_is_written_anew() {
     let sandbox = Sandbox::new();
-    let Some(image) = sandbox.sample("corrupt-frame-length") else { return };
+    let Some(image) = sandbox.tfs_sample("corrupt-frame-length") else { return };
     let out = sandbox.input("repaired.img").to_str().unwrap().to_owned();
     let done = sandbox.run(["check", &image, "--repair", &out]);
     assert_snapshot!(done.shown(), @"
@@ -530,7 +530,7 @@ fn what_can_be_read_of_a_damaged_volume_is_written_anew() {
 #[test]
 fn logs_are_shown_record_by_record() {
     let sandbox = Sandbox::new();
-    let Some(image) = sandbox.sample("basic") else { return };
+    let Some(image) = sandbox.tfs_sample("basic") else { return };
     let log = sandbox.run(["log", &image]);
     assert_eq!((log.code, &*log.stderr), (0, ""));
     let first: Vec<_> = log.stdout.lines().take(3).collect();
@@ -547,7 +547,7 @@ fn logs_are_shown_record_by_record() {
     let offsets: Vec<_> = lines.iter().map(|line| line["offset"].as_u64().unwrap()).collect();
     assert_eq!(offsets[0], 0);
 
-    let Some(damaged) = sandbox.sample("corrupt-frame-length") else { return };
+    let Some(damaged) = sandbox.tfs_sample("corrupt-frame-length") else { return };
     let log = sandbox.run(["log", &damaged]);
     assert_eq!(log.code, 1);
     assert!(log.stdout.lines().last().unwrap().contains(" damaged: "), "{}", log.stdout);

@@ -375,3 +375,36 @@ fn every_command_has_an_example_in_its_help() {
         assert!(done.stdout.contains(&format!("  mountless {command} ")), "{}", done.stdout);
     }
 }
+
+#[test]
+fn what_to_do_about_damage_depends_on_the_format() {
+    let sandbox = Sandbox::new();
+    for (sample, next) in [
+        ("initramfs/bad-magic.cpio", "compare the file with its source; --as-linux shows what Linux would boot with"),
+        (
+            "layers/tar/bad-checksum.tar",
+            "compare the file with its source; --as-linux passes over what GNU tar passes over",
+        ),
+        ("layers/oci/bad-digest", "compare the file with its source"),
+        ("corrupt-bad-type", "--recover gives the tree as it was before the damage"),
+    ] {
+        let is_tfs = !sample.contains('/');
+        let found = if is_tfs { sandbox.tfs_sample(sample) } else { sandbox.sample(sample) };
+        let Some(image) = found else { return };
+        let done = sandbox.run(["info", &image]);
+        assert_eq!((done.code, &*done.stdout), (2, ""), "{sample}");
+        assert!(done.stderr.ends_with(&format!("\n  next: {next}\n")), "{sample}: {}", done.stderr);
+    }
+}
+
+#[test]
+fn where_an_archive_is_in_a_program_is_told() {
+    let sandbox = Sandbox::new();
+    let Some(image) = sandbox.sample("initramfs/einitrd.elf") else { return };
+    let told = sandbox.run(["info", &image]).stdout;
+    assert!(told.contains("\n  program  einitrd: 2048 bytes at byte 8224\n"), "{told}");
+    let told = sandbox.run(["info", "--json", &image]).stdout;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let expected = serde_json::json!([{ "name": "einitrd", "offset": 8224, "bytes": 2048 }]);
+    assert_eq!(told["embedded"], expected);
+}

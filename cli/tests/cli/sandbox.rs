@@ -72,16 +72,22 @@ impl Sandbox {
         path
     }
 
-    /// A sample image of TFS, decompressed.
+    /// A sample image, where it lies.
     pub(crate) fn sample(&self, name: &str) -> Option<String> {
         let shared =
             std::env::var_os("MOUNTLESS_SHARED").map_or_else(|| xtask::workspace().join("../shared"), PathBuf::from);
-        let path = shared.join(format!("images/tfs/{name}.img.zst"));
+        let path = shared.join("images").join(name);
         if !path.exists() {
             assert!(std::env::var_os("CI").is_none(), "no {}", path.display());
             eprintln!("NOT TESTED: no {}; set MOUNTLESS_SHARED", path.display());
             return None;
         }
+        Some(path.to_str().unwrap().to_owned())
+    }
+
+    /// A sample image of TFS, decompressed.
+    pub(crate) fn tfs_sample(&self, name: &str) -> Option<String> {
+        let path = self.sample(&format!("tfs/{name}.img.zst"))?;
         let image = Command::new("zstd").arg("-dcq").arg(path).output().unwrap();
         assert!(image.status.success());
         Some(self.file(&format!("{name}.img"), image.stdout))

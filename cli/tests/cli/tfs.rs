@@ -139,7 +139,7 @@ fn beside_sources_a_manifest_configures() {
 fn images_of_nanos_keep_their_configuration_when_packed() {
     let sandbox = Sandbox::new();
     for name in ["basic", "ops-v5", "partitioned", "kernel-edits"] {
-        let Some(image) = sandbox.sample(name) else { return };
+        let Some(image) = sandbox.tfs_sample(name) else { return };
         let packed = output(&sandbox, "packed");
         let done = sandbox.run(["pack", "--format", "tfs", &image, "-o", &packed]);
         assert_eq!(done.code, 0, "{name}: {}", done.shown());
@@ -231,7 +231,7 @@ fn what_makes_no_disk_is_told() {
 fn compacting_keeps_everything_but_what_is_dead() {
     let sandbox = Sandbox::new();
     for name in ["kernel-edits", "fuse-edits", "kernel-log-extended", "ops-v4-continued", "partitioned"] {
-        let Some(image) = sandbox.sample(name) else { return };
+        let Some(image) = sandbox.tfs_sample(name) else { return };
         let listing = || sandbox.run(["find", "--json", "--sha256", &image]).stdout;
         let (tree, before) = (listing(), report(&image, None));
         let done = sandbox.run(["compact", "--json", &image]);
@@ -295,7 +295,7 @@ fn what_cannot_be_compacted_stays_as_it_is() {
 #[test]
 fn the_crash_log_of_a_disk_is_printed() {
     let sandbox = Sandbox::new();
-    let Some(disk) = sandbox.sample("crash-log") else { return };
+    let Some(disk) = sandbox.tfs_sample("crash-log") else { return };
     assert_snapshot!(sandbox.run(["klog", &disk]).shown(), @"
     boot id: 0
     exit code: 3
@@ -314,7 +314,7 @@ fn the_crash_log_of_a_disk_is_printed() {
     assert_eq!((json["offset"].as_u64(), json["exit_code"].as_i64()), (Some(4608), Some(3)));
     assert_eq!(json["boot_id"], "0");
     assert_eq!(json["text"].as_str().unwrap().len(), 121);
-    let Some(disk) = sandbox.sample("partitioned") else { return };
+    let Some(disk) = sandbox.tfs_sample("partitioned") else { return };
     assert_snapshot!(sandbox.run(["klog", &disk]).shown(), @"
     --- stderr, exit code 1
     mountless: no crash log: IN/partitioned.img

@@ -192,7 +192,7 @@ impl types::HostDescriptor for View<'_> {
         Ok(View::set_times(self, &fd, &times(&atime, &mtime)?)?)
     }
 
-    /// Not the one that is called: see [`add_read`].
+    /// Not the one that is called: see `add_read`.
     fn read(&mut self, fd: Handle, len: u64, offset: u64) -> FsResult<(Vec<u8>, bool)> {
         let (bytes, at_end) = read(self, &fd, len, offset)?;
         Ok((bytes.into(), at_end))

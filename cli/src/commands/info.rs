@@ -23,8 +23,8 @@ use crate::{output, walk};
 With --json each line is an object with: image, format, stored_bytes, nodes (count by type), content_bytes, and for \
 archives embedded (name, offset, bytes; where they are in a program), unpacked_bytes, entries, trailers, parts (offset, \
 bytes, within, compression, unpacked_bytes, entries), skipped_count, skipped (path, part, offset, reason) and stopped; for \
-TFS uuid, label, start, volume_bytes, log_extensions, log_records, log_segments, log_end, dictionary_entries, entries_set, entries_dead, \
-attributes, damage.
+TFS uuid, label, start, volume_bytes, log_extensions, log_records, log_segments, log_end, dictionary_entries, \
+entries_set, entries_dead, attributes, damage.
 
 Exit codes: 0 all could be read; 2 one could not.
 

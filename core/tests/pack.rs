@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 mod listing;
+mod tfs_support;
 
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use mountless::errno::Errno;
-use mountless::format::tfs::{FrameWriter, RecordWriter, Volume, extension_start};
+use mountless::format::tfs::RecordWriter;
 use mountless::fs::FileSystem;
 use mountless::open::{Format, ImageRef, OpenOptions, open, open_source};
 use mountless::source::BytesSource;
@@ -122,11 +123,7 @@ fn a_file_without_bytes_that_cannot_be_read_is_not_packed_as_an_empty_one() {
     record.tuple(1);
     record.symbol(b"extents");
     record.string(b"not a tuple");
-    let mut frames = FrameWriter::new(extension_start(1, Some(&Volume::default())), 512);
-    assert_eq!(frames.record(record.bytes(), 0), record.bytes().len());
-    let mut image = frames.end();
-    image.resize(512, 0);
-    let fs = reopen(image, Format::Tfs);
+    let fs = reopen(tfs_support::of_record(&record).to_vec(), Format::Tfs);
     for format in [PackFormat::Cpio, PackFormat::Tar] {
         let error = pack(&fs, Vec::new(), format, &PackOptions::default()).unwrap_err();
         assert_eq!(error.errno(), Errno::Io, "{error}");

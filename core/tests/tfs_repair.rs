@@ -10,10 +10,10 @@ use bytes::Bytes;
 use mountless::backend::tfs::{Part, RepairReport, TfsFs, TfsOptions, TfsVolume, check, repair};
 use mountless::clock::ManualClock;
 use mountless::errno::Errno;
-use mountless::format::tfs::{BootSector, Disk, Partition};
+use mountless::format::tfs::{BootSector, Disk, Partition, RecordWriter};
 use mountless::fs::FileSystem;
 use mountless::source::{BytesSource, MemStorage, Source, Storage};
-use tfs_support::{Random, Recorded, all, cut_power, each_sample, seen, sound};
+use tfs_support::{Random, Recorded, all, cut_power, each_sample, name, of_record, seen, sound};
 
 fn repaired(image: &Bytes) -> mountless::Result<(Bytes, RepairReport)> {
     let source: Arc<dyn Source> = Arc::new(BytesSource::new(image.clone()));
@@ -142,6 +142,42 @@ fn damaged_images_give_what_can_be_read_of_them() {
         assert!(states >= 8, "{states}");
         insta::assert_snapshot!(text);
     }
+}
+
+#[test]
+fn no_name_of_a_file_loses_its_directory() {
+    let mut root = RecordWriter::new();
+    root.tuple(1); // #1
+    root.symbol(b"children"); // #2
+    root.tuple(3); // #3
+    root.symbol(b"a"); // #4
+    root.tuple(1); // #5
+    root.symbol(b"linktarget"); // #6
+    root.string(b"x");
+    root.symbol(b"dir"); // #7
+    root.tuple(1); // #8
+    root.symbol_ref(2);
+    root.tuple(1); // #9
+    root.symbol(b"no_encode"); // #10
+    root.tuple_ref(5, 0);
+    root.symbol_ref(10);
+    root.tuple_ref(5, 0);
+    let image = of_record(&root);
+    let source: Arc<dyn Source> = Arc::new(BytesSource::new(image.clone()));
+    assert_eq!(
+        check(&source, &TfsOptions::default()).unwrap().faults.iter().filter(|fault| fault.is_damage).count(),
+        2
+    );
+    let (after, report) = repaired(&image).unwrap();
+    let (fs, _) = sound(after, &TfsOptions::default(), "");
+    let names = ["/a", "/dir", "/dir/no_encode.recovered", "/no_encode.recovered"];
+    assert_eq!(seen(&fs).keys().collect::<Vec<_>>(), names);
+    let link = fs.lookup(fs.root(), name(b"a")).unwrap();
+    assert_eq!(fs.attr(link.node).unwrap().nlink, 3);
+    insta::assert_snapshot!(losses(&report), @r"
+    byte 28: /no_encode: the entry is called no_encode.recovered now, Nanos would lose the directory
+    byte 61: /dir/no_encode: the entry is called no_encode.recovered now, Nanos would lose the directory
+    ");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use mountless::backend::tfs::{TfsFs, TfsOptions, TfsReport, check};
 use mountless::error::Result;
+use mountless::format::tfs::{FrameWriter, RecordWriter, Volume, extension_start};
 use mountless::fs::{FileSystem, FileSystemExt};
 use mountless::name::Name;
 use mountless::source::{BytesSource, MemStorage, Source, Storage};
@@ -272,6 +273,15 @@ pub(crate) fn sound(image: Bytes, options: &TfsOptions, context: &str) -> (TfsFs
 }
 
 /// All that is in a storage.
+/// A file system of one sector, whose log is one record.
+pub(crate) fn of_record(record: &RecordWriter) -> Bytes {
+    let mut frames = FrameWriter::new(extension_start(1, Some(&Volume::default())), 512);
+    assert_eq!(frames.record(record.bytes(), 0), record.bytes().len());
+    let mut image = frames.end();
+    image.resize(512, 0);
+    image.into()
+}
+
 pub(crate) fn all(storage: &dyn Storage) -> Bytes {
     storage.bytes_at(0..storage.len()).unwrap()
 }

@@ -18,7 +18,7 @@ use super::symbols::Symbol;
 use super::tree::{Body, Node, Slot, Tree};
 use crate::checked::to_u64;
 use crate::error::Result;
-use crate::format::tfs::{EXTENSION_SECTORS, SECTOR, TfsCorrupt};
+use crate::format::tfs::{EXTENSION_SECTORS, NO_ENCODE, SECTOR, TfsCorrupt};
 use crate::name::escape;
 use crate::source::Source;
 
@@ -261,7 +261,7 @@ impl Checker {
                 for (named, child) in dir.entries.iter() {
                     let name = built.tree.symbols.name(named.name);
                     let below = below(&path, name);
-                    if name == b"no_encode" {
+                    if name == NO_ENCODE {
                         self.damage(FaultClass::Tree, offset, Some(&below), FaultReason::NoEncode);
                     } else if core::str::from_utf8(name).is_err() {
                         self.odd(FaultClass::Tree, offset, Some(&below), FaultReason::NameNotUtf8);

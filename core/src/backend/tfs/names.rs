@@ -11,6 +11,7 @@ use super::tree::{Body, Dir, Entries, File, Meta, Node, Slot, Special};
 use crate::clock::Timestamp;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
+use crate::format::tfs::NO_ENCODE;
 use crate::fs::{Entry, NewKind, NewNode, NodeId, RenameMode};
 use crate::limits::{NAME_MAX, SYMLINK_MAX};
 use crate::name::Name;
@@ -46,8 +47,7 @@ impl State {
 
     /// The symbol of a name that may be given.
     fn symbol(&mut self, name: Name<'_>) -> Result<Symbol> {
-        // Nanos never encodes a tuple with an entry of this name: the whole directory would be lost.
-        if name.as_bytes() == b"no_encode" {
+        if name.as_bytes() == NO_ENCODE {
             return Err(Error::new(Errno::Invalid, "Nanos loses directories with an entry called no_encode"));
         }
         self.tree.symbols.intern(name.as_bytes())

@@ -25,7 +25,9 @@ use super::tree::{Body, File, Slot};
 use crate::attr::Defaults;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::format::tfs::{BootSector, Damage, Disk, EXTENSION_SECTORS, Link, MAGIC, SECTOR, TfsCorrupt, Volume};
+use crate::format::tfs::{
+    BootSector, Damage, Disk, EXTENSION_SECTORS, Link, MAGIC, NO_ENCODE, SECTOR, TfsCorrupt, Volume,
+};
 use crate::limits::SKIPPED_KEPT_MAX;
 use crate::name::escape;
 use crate::source::{Source, Storage};
@@ -328,22 +330,26 @@ impl Rebuild<'_> {
                     for (named, child) in dir.entries.iter() {
                         let mut name: Box<[u8]> = tree.symbols.name(named.name).into();
                         let path = below(&path, &name);
-                        if let Some(&other) = known.get(&child) {
-                            // Directories have one name only.
-                            match new.node_mut(other) {
-                                Some(node) if !matches!(node.body, NewBody::Dir(_)) => {
-                                    node.names = node.names.saturating_add(1);
-                                    entries.push((name, other));
-                                }
-                                _ => self.losses.lose(offset, Some(&path), Lost::FurtherName),
-                            }
+                        let linked = known.get(&child).copied();
+                        // Directories have one name only.
+                        if linked
+                            .is_some_and(|at| new.node_mut(at).is_none_or(|node| matches!(node.body, NewBody::Dir(_))))
+                        {
+                            self.losses.lose(offset, Some(&path), Lost::FurtherName);
                             continue;
                         }
-                        if *name == *b"no_encode" {
+                        if *name == *NO_ENCODE {
                             name = free_name(|name| {
                                 tree.symbols.get(name).is_some_and(|it| dir.entries.get(it).is_some())
                             });
                             self.losses.lose(offset, Some(&path), Lost::Renamed(name.clone()));
+                        }
+                        if let Some(at) = linked {
+                            if let Some(node) = new.node_mut(at) {
+                                node.names = node.names.saturating_add(1);
+                            }
+                            entries.push((name, at));
+                            continue;
                         }
                         let is_dir = tree.file_type(child)?.is_dir();
                         let body = if is_dir { NewBody::Dir(Vec::new()) } else { NewBody::Socket };

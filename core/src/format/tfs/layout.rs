@@ -21,6 +21,9 @@ pub const LABEL_MAX: usize = 31;
 /// Bytes of the region in front of the first partition in which Nanos leaves its crash log.
 pub const KLOG_LEN: u64 = 4096;
 
+/// A name of which Nanos never encodes the directory: whatever is in a directory with such an entry is lost.
+pub const NO_ENCODE: &[u8] = b"no_encode";
+
 /// Sectors that `bytes` bytes take.
 #[must_use]
 pub const fn sectors(bytes: u64) -> u64 {

@@ -25,8 +25,8 @@ pub use self::corrupt::{Damage, TfsCorrupt};
 pub use self::dump::dump;
 pub use self::frame::{Frame, FrameKind, FrameReader, Link};
 pub use self::layout::{
-    CrashLog, Disk, EXTENSION_SECTORS, ExtensionHeader, KLOG_LEN, LABEL_MAX, MAGIC, Partition, SECTOR, Uuid, Version,
-    Volume, sectors,
+    CrashLog, Disk, EXTENSION_SECTORS, ExtensionHeader, KLOG_LEN, LABEL_MAX, MAGIC, NO_ENCODE, Partition, SECTOR, Uuid,
+    Version, Volume, sectors,
 };
 pub use self::log::{Dictionary, Item, Kind, LogReader, Record};
 pub use self::manifest::{

@@ -8,10 +8,12 @@ use std::path::{Component, Path, PathBuf};
 use bytes::Bytes;
 
 use super::super::attribute::{Attribute, DEPTH_MAX};
-use super::tree::{NO_ENCODE, NewBody, NewTree, NewTreeNode, host_file, is_structure};
+use super::tree::{NewBody, NewTree, NewTreeNode, host_file, is_structure};
 use crate::errno::Errno;
 use crate::error::Result;
-use crate::format::tfs::{Manifest, ManifestEntry, ManifestError, ManifestKind, ManifestRemark, ManifestValue};
+use crate::format::tfs::{
+    Manifest, ManifestEntry, ManifestError, ManifestKind, ManifestRemark, ManifestValue, NO_ENCODE,
+};
 use crate::limits::{SYMLINK_HOPS_MAX, SYMLINK_MAX};
 use crate::name::Name;
 use crate::source::from_io;

@@ -19,13 +19,11 @@ use crate::checked::to_u64;
 use crate::clock::Timestamp;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
+use crate::format::tfs::NO_ENCODE;
 use crate::fs::{FileSystem, FileSystemExt, NodeRef};
 use crate::limits::{IMAGE_ENTRIES_MAX, SKIPPED_KEPT_MAX, SYMLINK_MAX};
 use crate::name::{Name, escape};
 use crate::source::Source;
-
-/// A name of which Nanos never encodes the directory.
-pub(super) const NO_ENCODE: &[u8] = b"no_encode";
 
 /// A tree to make a file system of: names, attributes, and where content comes from. Content is read when the image is
 /// written.
@@ -393,7 +391,7 @@ pub(super) fn is_structure(name: &[u8]) -> bool {
         b"filelength",
         b"linktarget",
         b"nlink",
-        b"no_encode",
+        NO_ENCODE,
         b"socket",
         b"special",
     ];

@@ -36,7 +36,7 @@ describes it. In a TFS modes and owners are kept as attributes that Nanos carrie
 configuration and label of a TFS that is packed are kept.
 
 A manifest is what Nanos' mkfs takes: (children:(prog:(contents:(host:build/prog))) program:/prog). Paths of the host \
-begin from here. Beside sources it gives the configuration, and has no children. --kernel, --boot and --uefi make a \
+begin from here. Beside sources it gives the configuration, and needs no children. --kernel, --boot and --uefi make a \
 disk, with a boot file system in front of the root.
 
 Examples:

@@ -124,7 +124,7 @@ fn beside_sources_a_manifest_configures() {
     assert_eq!(sandbox.run(["cat", &format!("{image}:/prog")]).stdout, "the program");
 
     // What is packed again keeps what is configured, and its label; a manifest goes before it.
-    let manifest = sandbox.file("other", "(children:() debug:no cwd:/)");
+    let manifest = sandbox.file("other", "(debug:no cwd:/)");
     let (again, converted) = (output(&sandbox, "again"), output(&sandbox, "converted"));
     let done = sandbox.run(["pack", &image, "--manifest", &manifest, "--label", "x", "-o", &again]);
     assert_eq!(done.code, 0, "{}", done.shown());
@@ -199,8 +199,7 @@ fn what_makes_no_disk_is_told() {
     mountless: cannot read manifest: /nowhere/manifest: no such file or directory
 
     --- stderr, exit code 2
-    mountless: cannot write: files from sources, and from a manifest
-      next: beside sources a manifest has children:() and gives the configuration
+    mountless: cannot read manifest: IN/full: line 1, column 11: files of a manifest, and files from elsewhere: beside those it gives the configuration
 
     --- stderr, exit code 2
     mountless: cannot write: --manifest is for TFS, another format is named

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mountless::backend::tfs::{
     BootOptions, EfiLoader, HostFiles, ImageOptions, KeepOptions, KeepReport, MadeImage, ManifestTrees, NewTree,
-    TfsReport, from_manifest, make_image, random_uuid,
+    TfsReport, configuration_from_manifest, from_manifest, make_image, random_uuid,
 };
 use mountless::error::Error;
 use mountless::format::tfs::{BootSector, Manifest, Uuid};
@@ -92,8 +92,11 @@ impl Options {
         self.kernel.is_some() || self.boot.is_some() || self.uefi.is_some()
     }
 
-    /// Reads the manifest, if there is one.
-    fn trees(&self) -> Result<Option<ManifestTrees>> {
+    /// Reads the manifest, if there is one, and gives it its meaning.
+    fn trees(
+        &self,
+        meaning: fn(&Manifest, &HostFiles) -> mountless::Result<ManifestTrees>,
+    ) -> Result<Option<ManifestTrees>> {
         let Some(path) = &self.manifest else { return Ok(None) };
         let failed = |error: &dyn std::fmt::Display| {
             Failure::new(EXIT_UNREADABLE, format!("cannot read manifest: {}: {error}", path.display()))
@@ -101,7 +104,7 @@ impl Options {
         let text = fs::read(path).map_err(|error| failed(&plainly(&error)))?;
         let manifest = Manifest::parse(&text).map_err(|error| failed(&error))?;
         let files = HostFiles { base: PathBuf::new(), target_root: self.target_root.clone() };
-        let trees = from_manifest(&manifest, &files).map_err(|error| failed(&error))?;
+        let trees = meaning(&manifest, &files).map_err(|error| failed(&error))?;
         for remark in &trees.remarks {
             output::note(&format!("{}: {remark}", path.display()));
         }
@@ -180,7 +183,7 @@ impl How {
             return Err(Failure::new(EXIT_UNREADABLE, "cannot write: there is nothing to pack"));
         }
         self.refuse(output)?;
-        let trees = self.tfs.trees()?.unwrap_or_default();
+        let trees = self.tfs.trees(from_manifest)?.unwrap_or_default();
         let (boot, report) = (self.tfs.disk(trees.boot)?, KeepReport::default());
         let label = self.tfs.label.clone().unwrap_or_default();
         self.make(Contents { root: trees.root, report, boot, size: trees.size, label }, output)
@@ -189,7 +192,7 @@ impl How {
     /// Makes a file system of Nanos of the tree of `fs`, with what else is in `like`.
     pub(super) fn write_tfs(&self, fs: &Arc<dyn FileSystem>, output: &Path, like: Option<&TfsReport>) -> Result {
         self.refuse(output)?;
-        let trees = self.tfs.trees()?;
+        let trees = self.tfs.trees(configuration_from_manifest)?;
         // Nanos knows no owners and modes: what shall be the same everywhere has none.
         let keep = KeepOptions { attributes: !self.reproducible, latest_mtime: source_date_epoch()? };
         let shown = output.display().to_string();
@@ -204,10 +207,6 @@ impl How {
         }
         let (mut boot, mut size) = (None, 0);
         if let Some(trees) = trees {
-            if !trees.root.is_empty() {
-                let failure = Failure::new(EXIT_UNREADABLE, "cannot write: files from sources, and from a manifest");
-                return Err(failure.next("beside sources a manifest has children:() and gives the configuration"));
-            }
             for (name, value) in trees.root.attributes() {
                 root.set_attribute(name.clone(), value.clone()).map_err(|error| failed(&shown, &error))?;
             }

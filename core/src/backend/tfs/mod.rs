@@ -44,7 +44,7 @@ pub use self::compact::{Compaction, LogSize};
 pub use self::disk::{crash_log, find_part};
 pub use self::make::{
     BootOptions, EfiLoader, HostFiles, ImageOptions, KeepOptions, KeepReport, Loss, MadeImage, ManifestTrees, NewTree,
-    NotKept, Written, from_manifest, make_image, random_uuid,
+    NotKept, Written, configuration_from_manifest, from_manifest, make_image, random_uuid,
 };
 pub use self::repair::{Lost, LostItem, RepairReport, RepairedPart, repair};
 pub use self::replay::LogExtension;

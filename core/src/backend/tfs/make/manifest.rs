@@ -45,10 +45,27 @@ pub struct ManifestTrees {
 /// # Errors
 /// `EINVAL` with a [`ManifestError`] for what makes no sense, and for files of the host that are not there.
 pub fn from_manifest(manifest: &Manifest, files: &HostFiles) -> Result<ManifestTrees> {
-    Ok(trees(manifest, files)?)
+    Ok(trees(manifest, files, tree)?)
 }
 
-fn trees(manifest: &Manifest, files: &HostFiles) -> Result<ManifestTrees, ManifestError> {
+/// Gives a manifest its meaning beside files that come from elsewhere: all but `children`, which it need not have.
+///
+/// # Errors
+/// Those of [`from_manifest`], and `EINVAL` with a [`ManifestError`] for files in `children`.
+pub fn configuration_from_manifest(manifest: &Manifest, files: &HostFiles) -> Result<ManifestTrees> {
+    let root =
+        |root: &ManifestValue, attributes, files: &HostFiles| match root.get("children") {
+            Some(children) if !entries_of(children)?.is_empty() => Err(children
+                .error("files of a manifest, and files from elsewhere: beside those it gives the configuration")),
+            _ => directory(attributes, &[], files),
+        };
+    Ok(trees(manifest, files, root)?)
+}
+
+/// A tree of a tuple of the manifest, with the attributes of its root.
+type MakeTree = fn(&ManifestValue, Vec<(Bytes, Attribute)>, &HostFiles) -> Result<NewTree, ManifestError>;
+
+fn trees(manifest: &Manifest, files: &HostFiles, make_root: MakeTree) -> Result<ManifestTrees, ManifestError> {
     let root = &manifest.root;
     let ManifestKind::Tuple(entries) = &root.kind else { return Err(root.error("a manifest is a tuple")) };
     let mut size = 0;
@@ -70,7 +87,7 @@ fn trees(manifest: &Manifest, files: &HostFiles) -> Result<ManifestTrees, Manife
             }
         }
     }
-    let tree = tree(root, attributes, files)?;
+    let tree = make_root(root, attributes, files)?;
     if boot.is_none()
         && let Some(kernel) = root.get("children").and_then(|children| children.get("kernel"))
         && kernel.get("contents").is_some()
@@ -297,7 +314,7 @@ mod tests {
     fn sizes_are_read_as_mkfs_reads_them() {
         let size = |text: &str| {
             let manifest = Manifest::parse(format!("(children:() imagesize:\"{text}\")").as_bytes()).unwrap();
-            trees(&manifest, &HostFiles::default()).map(|trees| trees.size).ok()
+            trees(&manifest, &HostFiles::default(), tree).map(|trees| trees.size).ok()
         };
         for (text, bytes) in [("1", 1), ("64k", 65_536), ("0x10M", 16 << 20), ("010", 8), ("2G", 2 << 30)] {
             assert_eq!(size(text), Some(bytes), "{text}");

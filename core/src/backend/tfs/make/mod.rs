@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 pub(super) use self::content::{Content, Piece};
 pub use self::efi::EfiLoader;
-pub use self::manifest::{HostFiles, ManifestTrees, from_manifest};
+pub use self::manifest::{HostFiles, ManifestTrees, configuration_from_manifest, from_manifest};
 pub use self::tree::{KeepOptions, KeepReport, Loss, NewTree, NotKept};
 pub(super) use self::tree::{NewBody, NewTreeNode};
 pub use self::write::Written;

@@ -167,12 +167,6 @@ impl NewTree {
         self.nodes.get_mut(usize::try_from(at).ok()?)
     }
 
-    /// Whether there is nothing in the root.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.nodes.first().is_none_or(|root| matches!(&root.body, NewBody::Dir(entries) if entries.is_empty()))
-    }
-
     /// The attributes of the root: configuration for Nanos, and what is kept of the node.
     #[must_use]
     pub fn attributes(&self) -> &[(Bytes, Attribute)] {

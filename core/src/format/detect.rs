@@ -49,3 +49,25 @@ pub fn detect(head: &[u8]) -> Option<Signature> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_of_signed_bytes_that_is_0_makes_no_archive_of_a_file_system() {
+        // The magic makes 478, the eight blanks of the sum itself 256, an identifier with these bytes takes them back.
+        let mut sector = [0; HEAD_LEN];
+        sector[..6].copy_from_slice(b"NVMTFS");
+        sector[8..14].copy_from_slice(&[0x80, 0x80, 0x80, 0x80, 0x80, 0xa2]);
+        assert_eq!(sector[..512].iter().map(|byte| i32::from(byte.cast_signed())).sum::<i32>() + 256, 0);
+        assert_eq!(detect(&sector), Some(Signature::Tfs));
+        for blank in [b' ', 0] {
+            sector[148..156].fill(blank);
+            assert_eq!(detect(&sector), Some(Signature::Tfs));
+        }
+        // What says so is one.
+        sector[148..156].copy_from_slice(b"0000000\0");
+        assert_eq!(detect(&sector), Some(Signature::Tar));
+    }
+}

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
-use mountless_tests::{c_guest, put, put_files_tree, python};
+use mountless_tests::{c_guest, component, put, put_files_tree, python};
 
 use crate::sandbox::Sandbox;
 
@@ -126,6 +126,16 @@ fn a_program_that_never_ends_is_stopped() {
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     let message = done.stderr.replace(&wasm("spin"), "spin.wasm");
     assert_eq!((done.code, &*message), (124, "mountless: stopped: spin.wasm: not done after 300ms\n"));
+}
+
+#[test]
+fn the_time_limit_holds_while_the_host_moves_the_bytes() {
+    let sandbox = Sandbox::new();
+    let component = component::of_preview3("pipe");
+    let run = |limits: &[&str]| sandbox.run(["run"].iter().chain(limits).chain([&component.to_str().unwrap()]));
+    let done = run(&["--disk", "512M", "--timeout", "20ms"]);
+    assert_eq!(done.code, 124, "not when the disk is full: {}", done.shown());
+    assert_eq!(run(&["--disk", "1M"]).code, 3);
 }
 
 #[test]

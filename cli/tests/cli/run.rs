@@ -172,6 +172,10 @@ fn what_cannot_be_run_says_why_with_125() {
         &["-i", &good, "--volume", &format!("{missing}:/data"), "image:/bin/demo.wasm"],
         &["-i", &good, "--volume", "data", "image:/bin/demo.wasm"],
         &["-i", &good, "--timeout", "soon", "image:/bin/demo.wasm"],
+        &["-i", &good, "--workdir", "etc", "image:/bin/demo.wasm"],
+        &["-i", &good, "--descriptors", "3", "image:/bin/demo.wasm"],
+        &["-i", &good, "--memory", "1K", "image:/bin/demo.wasm"],
+        &["-i", &good, "--trace", &format!("{missing}/trace"), "image:/bin/demo.wasm"],
         &["-i", &good],
     ] {
         let done = sandbox.run(["run"].iter().chain(arguments));
@@ -221,6 +225,18 @@ fn what_cannot_be_run_says_why_with_125() {
 
     For more information, try '--help'.
 
+    error: invalid value 'etc' for '--workdir </PATH>': a path of the stack begins with `/`
+
+    For more information, try '--help'.
+
+    mountless: cannot run: image:/bin/demo.wasm: preopen "/": /: too many open files
+      next: each directory that a program is given counts; --descriptors COUNT allows more
+
+    mountless: cannot run: image:/bin/demo.wasm: it cannot be instantiated: memory minimum size of 1 pages exceeds memory limits
+      next: --memory SIZE allows more
+
+    mountless: cannot write the trace: IN/missing/trace: no such file or directory
+
     error: the following required arguments were not provided:
       <PROGRAM> [ARG]...
 
@@ -228,6 +244,44 @@ fn what_cannot_be_run_says_why_with_125() {
 
     For more information, try '--help'.
     "##);
+}
+
+#[test]
+fn what_the_engine_and_the_host_do_not_have_is_told_with_what_they_have() {
+    let sandbox = Sandbox::new();
+    let mut shown = String::new();
+    for text in [
+        r#"(module (tag $gone) (func (export "_start") (throw $gone)))"#,
+        r#"(module (type $pair (struct (field i32))) (func (export "_start") (drop (struct.new_default $pair))))"#,
+        r#"(module (memory (export "memory") 1 1 shared) (func (export "_start")))"#,
+        r#"(module (import "env" "puts" (func)) (func (export "_start")))"#,
+        r#"(module (import "wasi_unstable" "fd_close" (func (param i32) (result i32))) (func (export "_start")))"#,
+        r#"(component (import "wasi:http/types@0.2.12" (instance (export "http-error-code" (func)))))"#,
+    ] {
+        let done = sandbox.run(["run", &sandbox.file("guest.wasm", wat::parse_str(text).unwrap())]);
+        assert_eq!(done.code, 125, "{text}: {}", done.shown());
+        shown += &done.stderr;
+        shown += "\n";
+    }
+    assert_snapshot!(shown, @r#"
+    mountless: cannot run: IN/guest.wasm: it does not compile: failed to parse WebAssembly module: exceptions proposal not enabled (at offset 0x14)
+      next: the engine takes WebAssembly 3.0 without exceptions and garbage collection, and no threads; compile C++ with -fno-exceptions, for example
+
+    mountless: cannot run: IN/guest.wasm: it does not compile: failed to parse WebAssembly module: cannot define struct types when gc types are disabled (at offset 0xb)
+      next: the engine takes WebAssembly 3.0 without exceptions and garbage collection, and no threads; compile C++ with -fno-exceptions, for example
+
+    mountless: cannot run: IN/guest.wasm: it does not compile: failed to parse WebAssembly module: threads must be enabled for shared memories (at offset 0x15)
+      next: the engine takes WebAssembly 3.0 without exceptions and garbage collection, and no threads; compile C++ with -fno-exceptions, for example
+
+    mountless: cannot run: IN/guest.wasm: it does not link: unknown import: `env::puts` has not been defined
+      next: a program may import WASI: previews 1, 2 and 3, but for wasi:http
+
+    mountless: cannot run: IN/guest.wasm: it does not link: the module is built for WASI preview 0 (it imports from "wasi_unstable"), which is not supported: rebuild it with a current toolchain, for preview 1
+      next: a program may import WASI: previews 1, 2 and 3, but for wasi:http
+
+    mountless: cannot run: IN/guest.wasm: it does not link: component imports instance `wasi:http/types@0.2.12`, but a matching implementation was not found in the linker: instance export `http-error-code` has the wrong type: function implementation is missing
+      next: a program may import WASI: previews 1, 2 and 3, but for wasi:http
+    "#);
 }
 
 /// The program makes a file in /tmp, and exits with 4 if it cannot.

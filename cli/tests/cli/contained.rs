@@ -79,6 +79,49 @@ fn empty_files_fill_a_disk_too() {
     assert_eq!(done.code, 51, "ENOSPC: {}", done.shown());
 }
 
+/// Starts `count` listings of its root and ends none.
+fn lists(count: u32) -> Vec<u8> {
+    let module = format!(
+        r#"(module
+            (import "wasi:filesystem/preopens@0.2.12" "get-directories" (func $directories (param i32)))
+            (import "wasi:filesystem/types@0.2.12" "[method]descriptor.read-directory" (func $list (param i32 i32)))
+            (memory (export "memory") 1)
+            ;; The list at 1024, and its only name behind it.
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+                (select (i32.const 1024) (i32.const 2048) (i32.eq (local.get 2) (i32.const 4))))
+            (func (export "wasi:cli/run@0.2.12#run") (result i32) (local $left i32)
+                (call $directories (i32.const 0))
+                (local.set $left (i32.const {count}))
+                (loop $next
+                    (call $list (i32.load (i32.const 1024)) (i32.const 0))
+                    (if (i32.load8_u (i32.const 0)) (then (return (i32.const 1))))
+                    (br_if $next (local.tee $left (i32.sub (local.get $left) (i32.const 1)))))
+                (i32.const 0)))"#
+    );
+    let world = "package mountless:guest;
+        world lists {
+            import wasi:filesystem/types@0.2.12;
+            import wasi:filesystem/preopens@0.2.12;
+            export wasi:cli/run@0.2.12;
+        }";
+    of_world(Preview::Two, wat::parse_str(module).unwrap(), world)
+}
+
+#[test]
+fn what_a_component_has_open_is_bounded() {
+    let sandbox = Sandbox::new();
+    let run = |descriptors: &str, count| {
+        sandbox.run(["run", "--descriptors", descriptors, &sandbox.file("lists.wasm", lists(count))])
+    };
+    let few = run("10", 1000);
+    assert_eq!(few.code, 0, "{}", few.shown());
+    let done = run("10", 2000);
+    assert_eq!(done.code, 134, "{}", done.shown());
+    assert!(done.stderr.contains("resource table"), "{}", done.stderr);
+    let more = run("2000", 2000);
+    assert_eq!(more.code, 0, "{}", more.shown());
+}
+
 /// Ends well if it may connect to the address: what becomes of it is another matter.
 fn connects(port: u16) -> Vec<u8> {
     let module = format!(

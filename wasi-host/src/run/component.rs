@@ -120,9 +120,12 @@ impl Runner {
         task: Task<'_>,
     ) -> Result<Invoked, RunError> {
         let bounds = Bounds::of(&options);
+        let resources_max = options.limits.descriptors.saturating_add(RESOURCES_MIN);
         let (ctx, files, sleepers) = options.into_files(namespace)?;
         let room = Room::new(bounds.memory_max);
-        let parts = Parts { ctx, table: ResourceTable::new(), files, sleepers, room };
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(resources_max);
+        let parts = Parts { ctx, table, files, sleepers, room };
         let machine = self.machine(linked.engine());
         let mut store = Store::new(&machine.engine, parts);
         store.limiter(|parts| &mut parts.room);
@@ -160,6 +163,10 @@ impl Runner {
         })
     }
 }
+
+/// Resources that a component may have beyond one for each descriptor: streams, listings, what can be waited for. Each is
+/// the host's memory.
+const RESOURCES_MIN: usize = 1 << 10;
 
 /// What a guest that computes may need to notice that its time is up.
 const GRACE: Duration = Duration::from_millis(5);

@@ -108,24 +108,13 @@ fn main() -> Result {
         return Ok(());
     }
     let part = arguments.iter().skip(1).filter_map(|argument| argument.to_str()).find(|part| !part.starts_with("--"));
-    let mountless = build_ours()?;
+    let mountless = xtask::release_command().map_err(|error| error as Box<dyn std::error::Error>)?;
     let widths = format!("ms of {ROUNDS} runs");
     println!("{:<52} {:>10} {:>10} {:>10} {:>8}", widths, "median", "least", "most", "ratio");
     PROGRAMS
         .iter()
         .filter(|program| program.name.contains(part.unwrap_or_default()))
         .try_for_each(|program| program.compare(&mountless))
-}
-
-/// The command of this workspace, built as it is shipped.
-fn build_ours() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build.current_dir(xtask::workspace()).args(["build", "--quiet", "--release", "--bin", "mountless"]);
-    // As this bench is built, so that one build of the engine does for both.
-    build.args(["--workspace", "--features", "mountless/vfs"]);
-    xtask::run(&mut build).map_err(|error| error as Box<dyn std::error::Error>)?;
-    Ok(xtask::target().join("release/mountless"))
 }
 
 fn make_python(tree: &Path) -> Result<PathBuf> {

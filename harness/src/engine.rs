@@ -147,7 +147,7 @@ impl Engine {
         let deterministic = seed.map(Deterministic::new);
         let stack = self.stack(&case.images)?;
         let before = prepare(&stack, case)?;
-        let mut upper = MemOptions::new().max_bytes(case.limits.disk);
+        let mut upper = MemOptions::new().disk(case.limits.disk);
         if let Some(deterministic) = &deterministic {
             upper = upper.clock(deterministic.clock());
         }

@@ -78,7 +78,8 @@ impl Files {
         Ok(())
     }
 
-    /// How much components may have. Streams are not counted, and what is open already stays.
+    /// How much components may have. Streams and listings are not counted: they are in the table of the store, which has a
+    /// limit of its own. What is open already stays.
     pub const fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }

@@ -87,7 +87,7 @@ impl From<Error> for Fail {
 pub(crate) fn report(error: &Error) {
     match error.corrupt() {
         Some(corrupt) => tracing::error!(%corrupt, "damaged image"),
-        None => tracing::warn!(%error, "input/output error"),
+        None => tracing::warn!("the program is told: {error}"),
     }
 }
 

@@ -11,6 +11,7 @@ mod deterministic;
 mod invoke;
 mod options;
 mod program;
+mod room;
 mod timer;
 
 #[cfg(feature = "p3")]
@@ -18,7 +19,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use mountless::namespace::Namespace;
-use wasmtime::{Config, Engine, Instance, Linker, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
+use wasmtime::{Config, Engine, Instance, Linker, Store, UpdateDeadline};
 use wasmtime_wasi::I32Exit;
 
 pub use self::cache::Cache;
@@ -28,6 +29,7 @@ pub use self::invoke::Invoked;
 pub use self::options::{Output, Preopen, RunOptions, Stdin};
 pub use self::program::Program;
 use self::program::{Encoding, INITIALIZE, Kind};
+use self::room::Room;
 use self::timer::{Armed, Timer};
 use crate::p1::{TimedOut, WasiP1, add_to_linker};
 
@@ -108,7 +110,7 @@ pub enum RunError {
 /// What a store holds.
 struct Guest {
     wasi: WasiP1,
-    limits: StoreLimits,
+    room: Room,
 }
 
 fn list(names: &[String]) -> String {
@@ -158,9 +160,6 @@ impl core::fmt::Debug for Runner {
     }
 }
 
-/// Elements that a guest's tables may have; CPython has some ten thousand. They are the host's memory.
-const TABLE_ELEMENTS_MAX: usize = 10_000_000;
-
 /// Epoch ticks of a run without a time limit; far more than the timer will ever make.
 const NEVER_TICKS: u64 = u64::MAX / 2;
 
@@ -191,11 +190,15 @@ impl Runner {
     }
 
     fn with(cache: &Cache, means: Means) -> Result<Self, RunError> {
+        Self::with_opened(cache.open().map_err(RunError::Engine)?, means)
+    }
+
+    fn with_opened(cache: Option<wasmtime::Cache>, means: Means) -> Result<Self, RunError> {
         let mut config = Config::new();
         config.epoch_interruption(means.time);
         config.consume_fuel(means.fuel);
         config.concurrency_support(false);
-        config.cache(cache.open().map_err(RunError::Engine)?);
+        config.cache(cache);
         let plain = Machine::new(&config, means)?;
         let mut modules = Linker::new(&plain.engine);
         add_to_linker(&mut modules, |guest: &mut Guest| &mut guest.wasi).map_err(RunError::Engine)?;
@@ -314,8 +317,8 @@ impl Runner {
         let bounds = Bounds::of(&options);
         let mut wasi = options.into_wasi(namespace)?;
         wasi.process().set_deadline(bounds.deadline);
-        let mut store = Store::new(&self.plain.engine, Guest { wasi, limits: bounds.limits() });
-        store.limiter(|guest| &mut guest.limits);
+        let mut store = Store::new(&self.plain.engine, Guest { wasi, room: Room::new(bounds.memory_max) });
+        store.limiter(|guest| &mut guest.room);
         let _armed = self.arm(bounds, &mut store, &self.plain)?;
 
         // A start function already runs the guest's code.
@@ -371,14 +374,6 @@ impl Bounds {
         let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         Self { deadline, memory_max: options.memory_max, fuel: options.fuel }
     }
-
-    fn limits(self) -> StoreLimits {
-        let mut limits = StoreLimitsBuilder::new().table_elements(TABLE_ELEMENTS_MAX);
-        if let Some(memory_max) = self.memory_max {
-            limits = limits.memory_size(memory_max);
-        }
-        limits.build()
-    }
 }
 
 /// How a guest ended that did not return.
@@ -433,6 +428,30 @@ mod tests {
             let ended = runner.invoke(&program, &namespace, options, "forever", &[]).unwrap();
             assert!(matches!(ended, Invoked::Ended(Outcome::TimedOut)), "{ended:?} after {before:?}");
         }
+    }
+
+    #[test]
+    fn code_in_the_cache_is_that_of_one_engine_and_found_by_the_same_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let endless = [endless(""), endless("(type (stream u8))")];
+        let means = Means { time: true, fuel: false };
+        let mut counts = Vec::new();
+        for _ in 0..2 {
+            let cache = cache::open(dir.path()).unwrap();
+            let runner = Runner::with_opened(Some(cache.clone()), means).unwrap();
+            let [plain, concurrent] = [0, 1].map(|index| runner.compile(&endless[index]).unwrap());
+            // What fits both, for the engine that it is not run on else.
+            let other = &runner.concurrent().unwrap().engine;
+            let other = Program::component(other, component::concurrent_linker, &endless[0]).unwrap();
+            for program in [plain, concurrent, other] {
+                let options = RunOptions { timeout: Some(Duration::from_millis(5)), ..RunOptions::default() };
+                let namespace = Namespace::new(Arc::new(MemFs::new()));
+                let ended = runner.invoke(&program, &namespace, options, "forever", &[]).unwrap();
+                assert!(matches!(ended, Invoked::Ended(Outcome::TimedOut)), "{ended:?}");
+            }
+            counts.push((cache.cache_hits(), cache.cache_misses()));
+        }
+        assert_eq!(counts, [(0, 3), (3, 0)], "found and not found, in a new cache and in the same again");
     }
 
     #[test]

@@ -113,7 +113,13 @@ fn in_c() -> Result<Vec<PathBuf>> {
     for name in CRASH_EXAMPLE {
         made.push(crash_example(name)?);
     }
-    made.extend([preview3_module("files")?, sqlite_program("bank")?, sqlite_program("shop")?, zig_program("files")?]);
+    made.extend([
+        preview3_module("files")?,
+        preview3_module("pipe")?,
+        sqlite_program("bank")?,
+        sqlite_program("shop")?,
+        zig_program("files")?,
+    ]);
     Ok(made)
 }
 

@@ -34,6 +34,18 @@ pub fn target() -> PathBuf {
     }
 }
 
+/// The command of this workspace, built as it is shipped.
+///
+/// # Errors
+/// If it does not build.
+pub fn release_command() -> Result<PathBuf> {
+    // As the benches are built that run it, so that one build of the engine does for all.
+    let arguments =
+        ["build", "--quiet", "--release", "--bin", "mountless", "--workspace", "--features", "mountless/vfs"];
+    run(cargo().args(arguments))?;
+    Ok(target().join("release/mountless"))
+}
+
 /// Cargo, at the top of the workspace.
 #[must_use]
 pub fn cargo() -> Command {

@@ -56,8 +56,9 @@ pub(crate) struct Args {
     #[arg(short, long = "env", value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
 
-    /// Where the program starts
-    #[arg(short, long, value_name = "/PATH")]
+    /// Where the program starts: its PWD, and its first preopen. Programs that look at neither, as those in C with
+    /// wasi-libc, start at /
+    #[arg(short, long, value_name = "/PATH", value_parser = workdir)]
     workdir: Option<String>,
 
     /// Gives the program a directory of the stack under a name, `:ro` for reading only, instead of all of the stack as /;
@@ -69,7 +70,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
 
-    /// Most memory that the program may have, for example 64M
+    /// Most memory that the program may have, all its memories together, for example 64M
     #[arg(long, value_name = "SIZE")]
     memory: Option<Size>,
 
@@ -90,13 +91,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SIZE")]
     file_size: Option<Size>,
 
-    /// Most bytes that the program may write to files before the disk is full, for example 10M
+    /// Most bytes that the program may write to files before the disk is full, for example 10M; it has room for a file
+    /// or directory per KiB too, and a thousand more
     #[arg(long, value_name = "SIZE", conflicts_with = "upper")]
     disk: Option<Size>,
 
     /// Makes runs repeat: a clock that starts at a fixed time and never waits, random bytes from SEED
     #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0", require_equals = true, conflicts_with = "upper")]
     deterministic: Option<u64>,
+
+    /// Lets a component use the host's network: connect, listen, look up names. Modules cannot, and nothing can without
+    /// this
+    #[arg(long)]
+    net: bool,
 
     /// Makes calls fail on purpose, for example op=write,path=/var/**,after_bytes=10MiB,error=ENOSPC; repeat it for more
     #[arg(long = "fault", value_name = "SPEC")]
@@ -142,6 +149,10 @@ fn preopen(text: &str) -> std::result::Result<Preopen, String> {
     }
 }
 
+fn workdir(text: &str) -> std::result::Result<String, String> {
+    if text.starts_with('/') { Ok(text.to_owned()) } else { Err("a path of the stack begins with `/`".to_owned()) }
+}
+
 pub(crate) fn run(args: Args) -> Result {
     start(args).map_err(|failure| failure.with_code(EXIT_FAILED))
 }
@@ -155,7 +166,8 @@ fn start(args: Args) -> Result {
     // OK: clap wants at least one.
     let program = words.next().unwrap_or_default();
     let wasm = read_program(&program, &namespace)?;
-    let failed = |error: RunError| program_failed(&program, &error);
+    let is_limited = args.memory.is_some();
+    let failed = |error: RunError| program_failed(&program, &error, is_limited);
     let cache = if args.stack.no_cache() { Cache::Off } else { Cache::User };
     let runner = match (args.fuel, args.timeout) {
         (Some(_), _) => Runner::metered(&cache),
@@ -181,6 +193,7 @@ fn start(args: Args) -> Result {
             file_bytes: args.file_size.map_or(Limits::default().file_bytes, |Size(bytes)| bytes),
         },
         deterministic,
+        network: args.net,
         stdin: Stdin::Inherit,
         stdout: Output::Inherit,
         stderr: Output::Inherit,
@@ -227,7 +240,7 @@ fn start(args: Args) -> Result {
 fn upper(args: &Args, deterministic: Option<&Deterministic>) -> MemOptions {
     let mut upper = MemOptions::new();
     if let Some(Size(bytes)) = args.disk {
-        upper = upper.max_bytes(bytes);
+        upper = upper.disk(bytes);
     }
     if let Some(deterministic) = deterministic {
         upper = upper.clock(deterministic.clock());
@@ -254,7 +267,7 @@ fn tracer(path: &Path, args: &Args) -> Result<Tracer> {
         Box::new(std::io::stderr())
     } else {
         let file = File::create(path).map_err(|error| {
-            Failure::new(EXIT_FAILED, format!("cannot write the trace: {}: {error}", path.display()))
+            Failure::new(EXIT_FAILED, format!("cannot write the trace: {}: {}", path.display(), plainly(&error)))
         })?;
         Box::new(BufWriter::new(file))
     };
@@ -316,10 +329,19 @@ fn read_on_host(path: &str) -> io::Result<Bytes> {
     Ok(bytes.into())
 }
 
-fn program_failed(program: &str, error: &RunError) -> Failure {
+fn program_failed(program: &str, error: &RunError, is_limited: bool) -> Failure {
     let failure = Failure::new(EXIT_FAILED, format!("cannot run: {program}: {error}"));
     match error {
         RunError::NoEntry => failure.next("--invoke NAME calls one of its functions"),
+        RunError::Preopen { source, .. } if *source == Errno::TooManyFiles => {
+            failure.next("each directory that a program is given counts; --descriptors COUNT allows more")
+        }
+        RunError::Compile(_) => failure.next(
+            "the engine takes WebAssembly 3.0 without exceptions and garbage collection, and no threads; compile C++ with \
+             -fno-exceptions, for example",
+        ),
+        RunError::Link(_) => failure.next("a program may import WASI: previews 1, 2 and 3, but for wasi:http"),
+        RunError::Instantiate(_) if is_limited => failure.next("--memory SIZE allows more"),
         RunError::Preopen { .. } => failure.next("--workdir and --preopen take directories of the stack"),
         _ => failure,
     }

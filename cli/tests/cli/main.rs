@@ -7,6 +7,7 @@ mod bombs;
 mod broken;
 mod cargo;
 mod compare;
+mod contained;
 mod crash;
 mod edit;
 mod extract;

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use insta::assert_snapshot;
-use mountless_tests::{c_guest, put, put_files_tree, python};
+use mountless_tests::{c_guest, component, put, put_files_tree, python};
 
 use crate::sandbox::Sandbox;
 
@@ -129,6 +129,16 @@ fn a_program_that_never_ends_is_stopped() {
 }
 
 #[test]
+fn the_time_limit_holds_while_the_host_moves_the_bytes() {
+    let sandbox = Sandbox::new();
+    let component = component::of_preview3("pipe");
+    let run = |limits: &[&str]| sandbox.run(["run"].iter().chain(limits).chain([&component.to_str().unwrap()]));
+    let done = run(&["--disk", "512M", "--timeout", "20ms"]);
+    assert_eq!(done.code, 124, "not when the disk is full: {}", done.shown());
+    assert_eq!(run(&["--disk", "1M"]).code, 3);
+}
+
+#[test]
 fn a_trap_tells_where_and_has_its_own_exit_code() {
     let done = Sandbox::new().run(["run", &wasm("trap")]);
     assert_eq!((done.code, &*done.stdout), (134, "about to trap\n"));
@@ -162,6 +172,10 @@ fn what_cannot_be_run_says_why_with_125() {
         &["-i", &good, "--volume", &format!("{missing}:/data"), "image:/bin/demo.wasm"],
         &["-i", &good, "--volume", "data", "image:/bin/demo.wasm"],
         &["-i", &good, "--timeout", "soon", "image:/bin/demo.wasm"],
+        &["-i", &good, "--workdir", "etc", "image:/bin/demo.wasm"],
+        &["-i", &good, "--descriptors", "3", "image:/bin/demo.wasm"],
+        &["-i", &good, "--memory", "1K", "image:/bin/demo.wasm"],
+        &["-i", &good, "--trace", &format!("{missing}/trace"), "image:/bin/demo.wasm"],
         &["-i", &good],
     ] {
         let done = sandbox.run(["run"].iter().chain(arguments));
@@ -211,6 +225,18 @@ fn what_cannot_be_run_says_why_with_125() {
 
     For more information, try '--help'.
 
+    error: invalid value 'etc' for '--workdir </PATH>': a path of the stack begins with `/`
+
+    For more information, try '--help'.
+
+    mountless: cannot run: image:/bin/demo.wasm: preopen "/": /: too many open files
+      next: each directory that a program is given counts; --descriptors COUNT allows more
+
+    mountless: cannot run: image:/bin/demo.wasm: it cannot be instantiated: memory minimum size of 1 pages exceeds memory limits
+      next: --memory SIZE allows more
+
+    mountless: cannot write the trace: IN/missing/trace: no such file or directory
+
     error: the following required arguments were not provided:
       <PROGRAM> [ARG]...
 
@@ -218,6 +244,44 @@ fn what_cannot_be_run_says_why_with_125() {
 
     For more information, try '--help'.
     "##);
+}
+
+#[test]
+fn what_the_engine_and_the_host_do_not_have_is_told_with_what_they_have() {
+    let sandbox = Sandbox::new();
+    let mut shown = String::new();
+    for text in [
+        r#"(module (tag $gone) (func (export "_start") (throw $gone)))"#,
+        r#"(module (type $pair (struct (field i32))) (func (export "_start") (drop (struct.new_default $pair))))"#,
+        r#"(module (memory (export "memory") 1 1 shared) (func (export "_start")))"#,
+        r#"(module (import "env" "puts" (func)) (func (export "_start")))"#,
+        r#"(module (import "wasi_unstable" "fd_close" (func (param i32) (result i32))) (func (export "_start")))"#,
+        r#"(component (import "wasi:http/types@0.2.12" (instance (export "http-error-code" (func)))))"#,
+    ] {
+        let done = sandbox.run(["run", &sandbox.file("guest.wasm", wat::parse_str(text).unwrap())]);
+        assert_eq!(done.code, 125, "{text}: {}", done.shown());
+        shown += &done.stderr;
+        shown += "\n";
+    }
+    assert_snapshot!(shown, @r#"
+    mountless: cannot run: IN/guest.wasm: it does not compile: failed to parse WebAssembly module: exceptions proposal not enabled (at offset 0x14)
+      next: the engine takes WebAssembly 3.0 without exceptions and garbage collection, and no threads; compile C++ with -fno-exceptions, for example
+
+    mountless: cannot run: IN/guest.wasm: it does not compile: failed to parse WebAssembly module: cannot define struct types when gc types are disabled (at offset 0xb)
+      next: the engine takes WebAssembly 3.0 without exceptions and garbage collection, and no threads; compile C++ with -fno-exceptions, for example
+
+    mountless: cannot run: IN/guest.wasm: it does not compile: failed to parse WebAssembly module: threads must be enabled for shared memories (at offset 0x15)
+      next: the engine takes WebAssembly 3.0 without exceptions and garbage collection, and no threads; compile C++ with -fno-exceptions, for example
+
+    mountless: cannot run: IN/guest.wasm: it does not link: unknown import: `env::puts` has not been defined
+      next: a program may import WASI: previews 1, 2 and 3, but for wasi:http
+
+    mountless: cannot run: IN/guest.wasm: it does not link: the module is built for WASI preview 0 (it imports from "wasi_unstable"), which is not supported: rebuild it with a current toolchain, for preview 1
+      next: a program may import WASI: previews 1, 2 and 3, but for wasi:http
+
+    mountless: cannot run: IN/guest.wasm: it does not link: component imports instance `wasi:http/types@0.2.12`, but a matching implementation was not found in the linker: instance export `http-error-code` has the wrong type: function implementation is missing
+      next: a program may import WASI: previews 1, 2 and 3, but for wasi:http
+    "#);
 }
 
 /// The program makes a file in /tmp, and exits with 4 if it cannot.

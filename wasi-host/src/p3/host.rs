@@ -191,7 +191,7 @@ impl<U: 'static> types::HostDescriptorWithStore<U> for HasFiles {
         match split(store.get().readable(&fd))? {
             Ok(node) => {
                 let (sender, receiver) = oneshot::channel();
-                let producer = FileProducer { node, offset, ending: Ending::new(sender) };
+                let producer = FileProducer::new(node, offset, Ending::new(sender));
                 Ok((StreamReader::new(&mut store, producer)?, FutureReader::new(&mut store, receiver)?))
             }
             Err(code) => Ok((StreamReader::new(&mut store, iter::empty())?, ended(&mut store, code)?)),

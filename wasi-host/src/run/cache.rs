@@ -42,7 +42,7 @@ impl Cache {
     }
 }
 
-fn open(dir: &Path) -> wasmtime::Result<wasmtime::Cache> {
+pub(super) fn open(dir: &Path) -> wasmtime::Result<wasmtime::Cache> {
     let mut config = CacheConfig::new();
     config.with_directory(std::path::absolute(dir)?);
     wasmtime::Cache::new(config)

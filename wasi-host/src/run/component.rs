@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use mountless::namespace::Namespace;
 use wasmtime::component::{InstancePre, Linker, ResourceTable};
-use wasmtime::{Engine, Store, StoreLimits};
+use wasmtime::{Engine, Store};
 use wasmtime_wasi::clocks::WasiClocksCtxView;
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::runtime::in_tokio;
@@ -15,6 +15,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::clocks::{self, Sleepers};
 use super::invoke::{self, Invoked};
+use super::room::Room;
 use super::{Bounds, Outcome, RunError, RunOptions, Runner, ended, stopped};
 use crate::files::{Files, View};
 use crate::host::outside_of_runtimes;
@@ -25,7 +26,7 @@ pub(super) struct Parts {
     table: ResourceTable,
     files: Files,
     sleepers: Option<Sleepers>,
-    limits: StoreLimits,
+    room: Room,
 }
 
 impl WasiView for Parts {
@@ -119,11 +120,15 @@ impl Runner {
         task: Task<'_>,
     ) -> Result<Invoked, RunError> {
         let bounds = Bounds::of(&options);
+        let resources_max = options.limits.descriptors.saturating_add(RESOURCES_MIN);
         let (ctx, files, sleepers) = options.into_files(namespace)?;
-        let parts = Parts { ctx, table: ResourceTable::new(), files, sleepers, limits: bounds.limits() };
+        let room = Room::new(bounds.memory_max);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(resources_max);
+        let parts = Parts { ctx, table, files, sleepers, room };
         let machine = self.machine(linked.engine());
         let mut store = Store::new(&machine.engine, parts);
-        store.limiter(|parts| &mut parts.limits);
+        store.limiter(|parts| &mut parts.room);
         let _armed = self.arm(bounds, &mut store, machine)?;
 
         let work = async move {
@@ -158,6 +163,10 @@ impl Runner {
         })
     }
 }
+
+/// Resources that a component may have beyond one for each descriptor: streams, listings, what can be waited for. Each is
+/// the host's memory.
+const RESOURCES_MIN: usize = 1 << 10;
 
 /// What a guest that computes may need to notice that its time is up.
 const GRACE: Duration = Duration::from_millis(5);

@@ -116,7 +116,7 @@ fn exports(linked: &InstancePre<Parts>) -> Vec<String> {
 }
 
 fn count(args: usize) -> String {
-    format!("{args} arguments were given")
+    if args == 1 { "1 argument was given".to_owned() } else { format!("{args} arguments were given") }
 }
 
 /// A number of that type; integers may be written signed or unsigned, and in hexadecimal.

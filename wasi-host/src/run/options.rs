@@ -87,7 +87,7 @@ pub struct RunOptions {
     pub workdir: Option<String>,
     /// The run ends after this time, computing or waiting.
     pub timeout: Option<Duration>,
-    /// Largest size of the guest's memory, in bytes.
+    /// Most bytes that the guest's memories may have together; its tables may have as many again.
     pub memory_max: Option<usize>,
     /// How many instructions the guest may execute, roughly; only with [`Runner::metered`](super::Runner::metered).
     pub fuel: Option<u64>,
@@ -95,6 +95,9 @@ pub struct RunOptions {
     pub limits: Limits,
     /// Clocks and random bytes that repeat.
     pub deterministic: Option<Deterministic>,
+    /// Whether components have the host's network: they may connect to any address, listen on any, and look up names.
+    /// Modules never have it, as preview 1 cannot make a socket.
+    pub network: bool,
     /// Standard input.
     pub stdin: Stdin,
     /// Standard output.
@@ -115,6 +118,7 @@ impl Default for RunOptions {
             fuel: None,
             limits: Limits::default(),
             deterministic: None,
+            network: false,
             stdin: Stdin::default(),
             stdout: Output::default(),
             stderr: Output::default(),
@@ -134,6 +138,7 @@ impl core::fmt::Debug for RunOptions {
             .field("fuel", &self.fuel)
             .field("limits", &self.limits)
             .field("deterministic", &self.deterministic)
+            .field("network", &self.network)
             .finish_non_exhaustive()
     }
 }
@@ -198,6 +203,9 @@ impl RunOptions {
         }
         if let Some(dir) = &workdir {
             ctx.initial_cwd(dir);
+        }
+        if self.network {
+            ctx.inherit_network().allow_ip_name_lookup(true).allow_tcp(true).allow_udp(true);
         }
         if let Some(deterministic) = self.deterministic {
             deterministic.configure(&mut ctx);

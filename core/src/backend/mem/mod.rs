@@ -98,6 +98,13 @@ impl MemOptions {
         self
     }
 
+    /// As on a disk of `count` bytes: that many of content at most, and a node for each KiB of it, but a thousand in any
+    /// case. So whoever makes empty files without end comes to one.
+    #[must_use]
+    pub const fn disk(self, count: u64) -> Self {
+        self.max_bytes(count).max_nodes((count / 1024).saturating_add(1000))
+    }
+
     /// Permission bits of the root directory.
     #[must_use]
     pub const fn root_mode(mut self, mode: u16) -> Self {

@@ -284,6 +284,26 @@ fn what_the_engine_and_the_host_do_not_have_is_told_with_what_they_have() {
     "#);
 }
 
+#[test]
+fn what_the_engine_has_by_default_can_be_used() {
+    let sandbox = Sandbox::new();
+    for (what, text) in [
+        ("tail calls", r#"(func $next) (func (export "_start") (return_call $next))"#),
+        (
+            "typed function references",
+            r#"(type $f (func)) (func $g) (elem declare func $g)
+               (func (export "_start") (call_ref $f (ref.func $g)))"#,
+        ),
+        ("several memories", r#"(memory 1) (memory $more 1) (func (export "_start") (drop (memory.size $more)))"#),
+        ("64-bit memories", r#"(memory i64 1) (func (export "_start") (drop (i64.load (i64.const 8))))"#),
+        ("relaxed SIMD", r#"(func (export "_start") (drop (i32x4.relaxed_trunc_f32x4_s (v128.const f32x4 1 2 3 4))))"#),
+    ] {
+        let done =
+            sandbox.run(["run", &sandbox.file("guest.wasm", wat::parse_str(format!("(module {text})")).unwrap())]);
+        assert_eq!(done.code, 0, "{what}: {}", done.shown());
+    }
+}
+
 /// The program makes a file in /tmp, and exits with 4 if it cannot.
 #[test]
 fn a_program_has_what_is_preopened_and_no_more() {

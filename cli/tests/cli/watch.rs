@@ -112,7 +112,7 @@ fn a_disk_gets_full_where_it_is_told_to() {
     2000 bytes, then: I/O error
 
     --- stderr, exit code 1
-     WARN input/output error error=input/output error
+     WARN the program is told: input/output error
     ");
     assert_snapshot!(run(&["--fault", "op=wriet"]), @r#"
     --- stderr, exit code 125

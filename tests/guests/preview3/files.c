@@ -132,6 +132,20 @@ static void holds(uint32_t file, uint64_t offset, const char *text) {
         if (seen[at] != text[at]) must(0);
 }
 
+static void has_length(uint32_t file, uint32_t len) {
+    static char seen[1 << 16];
+    uint32_t ends[2], done = 0;
+    read_via_stream(file, 0, ends);
+    for (uint32_t count = 1; count > 0; done += count)
+        count = count_of(ends[0], read_stream_read(ends[0], seen, sizeof seen));
+    read_stream_drop(ends[0]);
+    result_t result;
+    count_of(ends[1], read_future_read(ends[1], &result));
+    must((result.failed & 255) == 0);
+    read_future_drop(ends[1]);
+    must(done == len);
+}
+
 static void is(uint32_t dir, const char *path, uint32_t type, uint64_t size) {
     stat_t stat;
     stat_at(dir, 0, TEXT(path), &stat);
@@ -169,6 +183,12 @@ __attribute__((export_name("wasi:cli/run@0.3.0#run"))) uint32_t run(void) {
     must((result.failed & 255) == 0);
     holds(file, 0, "Written");
     is(dir, "file", REGULAR, 7);
+    // More than a host may want to read in a row.
+    set_size(file, 3000000, &result);
+    must((result.failed & 255) == 0);
+    has_length(file, 3000000);
+    set_size(file, 7, &result);
+    must((result.failed & 255) == 0);
     descriptor_drop(file);
 
     rename_at(dir, TEXT("file"), top, TEXT("moved"), &result);

@@ -12,14 +12,14 @@ use super::attribute::{Attribute, Collector};
 use super::extents::{Extent, Extents};
 use super::meta;
 use super::nodes::{Nodes, PlainFile};
-use super::objects::{Objects, TupleId, Value, digits};
+use super::objects::{Hint, Objects, TupleId, Value, digits};
 use super::symbols::Symbol;
 use super::time::Time;
 use super::tree::{Body, Dir, Entries, File, Meta, Node, Slot, Tree};
 use crate::attr::{Defaults, FileType};
 use crate::checked::to_u64;
 use crate::error::Result;
-use crate::format::tfs::{Damage, TfsCorrupt};
+use crate::format::tfs::{Damage, NewFile, TfsCorrupt};
 use crate::limits::{FILE_SIZE_MAX, TFS_SHARED_PATHS_MAX};
 use crate::name::Name;
 
@@ -110,6 +110,7 @@ struct Builder<'a> {
     damaged: HashMap<Slot, Damage, RandomState>,
     /// The last key found to be that of an extent from the first block on: nearly all have the same.
     first_block: Option<u32>,
+    hints: [Hint; 2],
     recover: bool,
     incomplete: bool,
     shared_dirs: bool,
@@ -132,6 +133,7 @@ pub(super) fn build(objects: Objects, defaults: Defaults, start: u64, recover: b
         faults: Vec::new(),
         damaged: HashMap::default(),
         first_block: None,
+        hints: Default::default(),
         recover,
         incomplete: false,
         shared_dirs: false,
@@ -303,9 +305,15 @@ impl Builder<'_> {
     /// A file in one extent that has no attributes, as most are; `None` for all others, sound or not.
     fn plain_file(&mut self, id: TupleId) -> Option<PlainFile> {
         let objects = self.objects;
-        let (extents, size) = objects.plain_file(id)?;
-        let (key, extent) = objects.only_tuple(extents)?;
-        let (sector, count) = objects.plain_extent(extent)?;
+        let (extents, key, extent, NewFile { size, sector, count, .. }) = match objects.new_file(id, &mut self.hints) {
+            Some((extents, key, file)) => (extents, key, TupleId(extents.0.saturating_add(1)), file),
+            None => {
+                let (extents, size) = objects.plain_file(id)?;
+                let (key, extent) = objects.only_tuple(extents)?;
+                let (sector, count) = objects.plain_extent(extent)?;
+                (extents, key, extent, NewFile { tuple: id.index(), size, sector, count })
+            }
+        };
         if self.first_block != Some(key) {
             if block_number(objects.symbols.name(Symbol(key))) != Some(0) {
                 return None;

@@ -4,7 +4,9 @@
 //! whole is dropped when the tree has been made of it.
 
 mod change;
+mod runs;
 mod tuple;
+mod tuples;
 mod value;
 
 use alloc::vec::Vec;
@@ -13,8 +15,11 @@ use core::cell::OnceCell;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+use self::runs::NameRun;
 use self::tuple::{Form, NONE};
 pub(super) use self::tuple::{Tuple, TupleId};
+pub(super) use self::tuples::Hint;
+use self::tuples::Tuples;
 use self::value::Packed;
 pub(super) use self::value::Value;
 use super::replay::LogAgain;
@@ -22,7 +27,7 @@ use super::symbols::{Symbol, Symbols};
 use crate::checked::to_usize;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::format::tfs::{Damage, Dictionary, Key, NewEmpty, Record, SymbolRef, Token, ValueReader};
+use crate::format::tfs::{Damage, Dictionary, Key, NewEmpty, NewFile, Record, SymbolRef, Token, ValueReader};
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -74,7 +79,7 @@ pub(super) struct Objects {
     pub(super) symbols: Symbols,
     pub(super) dictionary: Dictionary,
     /// All entries of the dictionary, by number.
-    tuples: Vec<Tuple>,
+    tuples: Tuples,
     entries: Vec<Entry>,
     /// Values that do not fit into an entry.
     others: Vec<Value>,
@@ -107,7 +112,7 @@ impl Objects {
         Self {
             symbols: Symbols::new(),
             dictionary: Dictionary::default(),
-            tuples: Vec::new(),
+            tuples: Tuples::default(),
             entries: Vec::new(),
             others: Vec::new(),
             strings: Vec::new(),
@@ -128,18 +133,18 @@ impl Objects {
     }
 
     #[inline]
-    pub(super) fn tuple(&self, id: TupleId) -> Option<&Tuple> {
-        self.tuples.get(usize::try_from(id.0).ok()?).filter(|tuple| tuple.form != Form::Symbol)
+    pub(super) fn tuple(&self, id: TupleId) -> Option<Tuple> {
+        self.tuples.get(id.0).filter(|tuple| tuple.form != Form::Symbol)
     }
 
     #[inline]
     fn tuple_mut(&mut self, id: TupleId) -> Option<&mut Tuple> {
-        self.tuples.get_mut(usize::try_from(id.0).ok()?)
+        self.tuples.get_mut(id.0)
     }
 
     /// Entries of the dictionary: tuples, vectors and symbols.
-    pub(super) const fn count(&self) -> usize {
-        self.tuples.len()
+    pub(super) fn count(&self) -> usize {
+        to_usize(self.tuples.len().into()).unwrap_or(usize::MAX)
     }
 
     /// Where the head of a tuple stands, in bytes of the file system: found by reading the log again, since only damage
@@ -154,7 +159,7 @@ impl Objects {
     /// The first number of each symbol in the dictionary; 0 for those not in it.
     pub(super) fn symbol_numbers(&self) -> Vec<u32> {
         let mut numbers = alloc::vec![0; self.symbols.count()];
-        for (index, entry) in (1..).zip(&self.tuples) {
+        for (index, entry) in (1..).zip(self.tuples.iter()) {
             if let Form::Symbol = entry.form
                 && let [symbol, _] = entry.pair
                 && let Some(number @ 0) = usize::try_from(symbol).ok().and_then(|at| numbers.get_mut(at))
@@ -168,7 +173,7 @@ impl Objects {
     /// The first object of the log, if it is a tuple.
     pub(super) fn root(&self) -> Option<TupleId> {
         // OK: the first entry of the dictionary is the first tuple, vector or symbol; symbols only occur in tuples.
-        self.tuples.first().filter(|tuple| !tuple.is_vector && tuple.form != Form::Symbol).map(|_| TupleId(0))
+        self.tuple(TupleId(0)).filter(|tuple| !tuple.is_vector).map(|_| TupleId(0))
     }
 
     pub(super) fn string(&self, start: u32, len: u32) -> &[u8] {
@@ -179,15 +184,24 @@ impl Objects {
     /// The entries of a tuple, removed ones left out.
     pub(super) fn entries(&self, id: TupleId) -> impl Iterator<Item = (u32, Value)> + '_ {
         let tuple = self.tuple(id);
-        let (mut next, mut at) = (tuple.map_or(NONE, Tuple::first), 0);
+        let (mut next, mut at) = (tuple.as_ref().map_or(NONE, Tuple::first), 0);
+        let mut run: Option<(u32, TupleId, u32)> = None;
         core::iter::from_fn(move || {
+            if let Some((key, id, left @ 1..)) = run {
+                run = Some((key.saturating_add(1), TupleId(id.0.saturating_add(2)), left.saturating_sub(1)));
+                return Some((key, Value::Tuple(id)));
+            }
             while let Some(entry) = self.entry(next) {
                 next = entry.next;
+                if let Some((id, count)) = entry.value.as_run() {
+                    let behind = TupleId(id.0.saturating_add(2));
+                    run = Some((entry.key.saturating_add(1), behind, count.saturating_sub(1)));
+                }
                 if !entry.value.is_absent() {
                     return Some((entry.key, entry.value.value(&self.others)));
                 }
             }
-            let few = tuple?.few(at)?;
+            let few = tuple.as_ref()?.few(at)?;
             at = at.saturating_add(1);
             Some(few)
         })
@@ -196,24 +210,30 @@ impl Objects {
     /// Of a file that says nothing else: the tuple of extents and the length.
     #[inline]
     pub(super) fn plain_file(&self, id: TupleId) -> Option<(TupleId, u32)> {
-        self.tuple(id).filter(|tuple| tuple.form == Form::File).map(|&Tuple { pair: [a, b], .. }| (TupleId(a), b))
+        self.tuple(id).filter(|tuple| tuple.form == Form::File).map(|Tuple { pair: [a, b], .. }| (TupleId(a), b))
+    }
+
+    /// The same of a file that is as it was when it was new, with all there is about its only extent.
+    #[inline]
+    pub(super) fn new_file(&self, id: TupleId, hints: &mut [Hint; 2]) -> Option<(TupleId, u32, NewFile)> {
+        self.tuples.new_file(id.0, hints).map(|(extents, block, file)| (TupleId(extents), block, file))
     }
 
     /// Of a tuple with one entry, which is a tuple: the key and that.
     #[inline]
     pub(super) fn only_tuple(&self, id: TupleId) -> Option<(u32, TupleId)> {
-        self.tuple(id).filter(|tuple| tuple.form == Form::One).map(|&Tuple { pair: [a, b], .. }| (a, TupleId(b)))
+        self.tuple(id).filter(|tuple| tuple.form == Form::One).map(|Tuple { pair: [a, b], .. }| (a, TupleId(b)))
     }
 
     /// Of an extent that says nothing else: the first sector, and how many are used and allocated.
     #[inline]
     pub(super) fn plain_extent(&self, id: TupleId) -> Option<(u32, u32)> {
-        self.tuple(id).filter(|tuple| tuple.form == Form::Extent).map(|&Tuple { pair: [a, b], .. }| (a, b))
+        self.tuple(id).filter(|tuple| tuple.form == Form::Extent).map(|Tuple { pair: [a, b], .. }| (a, b))
     }
 
     /// The value of `key` in a tuple.
     pub(super) fn get(&self, id: TupleId, key: Symbol) -> Option<Value> {
-        if !self.tuple(id)?.in_arena() {
+        if matches!(self.tuple(id)?.form, Form::Runs) || !self.tuple(id)?.in_arena() {
             return self.entries(id).find(|(found, _)| *found == key.0).map(|(_, value)| value);
         }
         let entry = self.entry(self.find(id, key.0)?)?;
@@ -279,13 +299,17 @@ impl Objects {
 
     fn set_in_arena(&mut self, id: TupleId, key: u32, is_new_key: bool, value: Value) -> Result<()> {
         let tuple = self.tuple_mut(id).ok_or(Errno::Io)?;
-        let (is_long, in_arena) = (tuple.count > CHAIN_MAX && tuple.form == Form::Chain, tuple.in_arena());
+        let has_runs = tuple.form == Form::Runs;
+        let (is_long, in_arena) = (tuple.count > CHAIN_MAX && tuple.form == Form::Chain || has_runs, tuple.in_arena());
         if !in_arena {
             self.spread(id)?;
         }
         let found = if is_new_key {
             None
         } else {
+            if has_runs {
+                self.expand(id)?;
+            }
             if is_long {
                 self.index_all(id);
             }
@@ -316,10 +340,10 @@ impl Objects {
     #[inline(always)]
     fn append(&mut self, id: TupleId, key: u32, new: TupleId) -> bool {
         let Self { tuples, entries, .. } = self;
-        let Some(tuple) = usize::try_from(id.0).ok().and_then(|at| tuples.get_mut(at)) else { return false };
+        let Some(tuple) = tuples.get_mut(id.0) else { return false };
         let [_, last] = &mut tuple.pair;
         let Some(added) = u32::try_from(entries.len()).ok().filter(|at| *at != NONE) else { return false };
-        if tuple.form != Form::Chain {
+        if !matches!(tuple.form, Form::Chain | Form::Runs) {
             return false;
         }
         let Some(before) = usize::try_from(*last).ok().and_then(|at| entries.get_mut(at)) else { return false };
@@ -389,9 +413,9 @@ impl Objects {
 
     /// The entry of the dictionary with a number, if there is one.
     #[inline]
-    fn numbered(&self, index: u64) -> Option<(TupleId, &Tuple)> {
+    fn numbered(&self, index: u64) -> Option<(TupleId, Tuple)> {
         let id = u32::try_from(index.checked_sub(1)?).ok()?;
-        self.tuples.get(usize::try_from(id).ok()?).map(|entry| (TupleId(id), entry))
+        self.tuples.get(id).map(|entry| (TupleId(id), entry))
     }
 
     /// The symbol with a number of the dictionary.
@@ -410,7 +434,7 @@ impl Objects {
 
     /// How many tuples cannot be reached from those that have the numbers `from`.
     pub(super) fn orphans(&self, from: impl Iterator<Item = u32>) -> usize {
-        let mut reached = alloc::vec![false; self.tuples.len()];
+        let mut reached = alloc::vec![false; self.count()];
         let mut pending: Vec<_> = from.filter_map(|index| self.by_index(index)).collect();
         while let Some(id) = pending.pop() {
             match usize::try_from(id.0).ok().and_then(|at| reached.get_mut(at)) {
@@ -459,17 +483,7 @@ impl Objects {
 
     fn apply_tokens(&mut self, reader: &mut ValueReader<'_, '_>, levels: &mut Vec<Level>) -> Result<(), Stop> {
         loop {
-            while let Some(NewEmpty { name, tuple, .. }) = reader.next_new_empty() {
-                let (symbol, is_new_key) = self.named_key(name, reader)?;
-                // OK: the numbers of these two follow one another.
-                self.tuples.extend_from_slice(&[Tuple::symbol(symbol), Tuple::new(false)]);
-                let (new, symbol) = (TupleId::of(tuple), Some(symbol).filter(|symbol| *symbol != Symbol::EMPTY));
-                if let (Some(level), Some(symbol)) = (levels.last(), symbol)
-                    && !(is_new_key && self.append(level.id, symbol.0, new))
-                {
-                    self.set(level.id, symbol.0, is_new_key, Value::Tuple(new))?;
-                }
-            }
+            self.apply_names(reader, levels.last().map(|level| level.id))?;
             let Some(token) = reader.next_token()? else { return Ok(()) };
             let value = match token {
                 Token::Tuple { index, is_new, .. } | Token::Vector { index, is_new, .. } => {
@@ -513,6 +527,36 @@ impl Objects {
                 None => self.ignored_records = self.ignored_records.saturating_add(1),
             }
         }
+    }
+
+    /// Does what the entries say that come next, as far as each is a new name for a new, empty tuple.
+    #[inline]
+    fn apply_names(&mut self, reader: &mut ValueReader<'_, '_>, parent: Option<TupleId>) -> Result<()> {
+        let mut run: Option<NameRun> = None;
+        while let Some(NewEmpty { name, tuple, .. }) = reader.next_new_empty() {
+            let (Symbol(symbol), is_new_key) = self.named_key(name, reader)?;
+            let is_plain = is_new_key && Symbol(symbol) != Symbol::EMPTY;
+            match &mut run {
+                // OK: the numbers of names and tuples follow one another as long as nothing else comes between.
+                Some(run) if is_plain && run.symbol.checked_add(run.count) == Some(symbol) => {
+                    run.count = run.count.saturating_add(1);
+                    continue;
+                }
+                _ => {}
+            }
+            if let Some(run) = run.take() {
+                self.add_names(parent, run)?;
+            }
+            if is_plain {
+                run = Some(NameRun { symbol, tuple: TupleId::of(tuple), count: 1 });
+                continue;
+            }
+            self.tuples.push_pairs([(symbol, TupleId::of(tuple))].into_iter());
+            if let (Some(parent), true) = (parent, Symbol(symbol) != Symbol::EMPTY) {
+                self.set(parent, symbol, false, Value::Tuple(TupleId::of(tuple)))?;
+            }
+        }
+        run.map_or(Ok(()), |run| self.add_names(parent, run))
     }
 
     #[inline]

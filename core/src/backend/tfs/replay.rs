@@ -3,13 +3,36 @@
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use std::thread;
+
+use bytes::Bytes;
 
 use super::objects::{Objects, Stop};
+use crate::checked::to_u64;
 use crate::error::Result;
 use crate::format::tfs::{
-    Damage, Dictionary, Item, Link, LogReader, Record, SECTOR, TfsCorrupt, Token, ValueReader, Version, Volume,
+    Damage, Dictionary, FrameReader, Item, Link, LogReader, NewFiles, Record, SECTOR, TfsCorrupt, Token, ValueReader,
+    Version, Volume,
 };
 use crate::source::Source;
+
+/// Records of a new file.
+const FILE_RECORDS: u64 = 3;
+
+/// New files that are worth being applied together.
+const FILES_MIN: usize = 16;
+
+/// Records after which new files are looked for again; no multiple of those of a file, so that its beginning is found.
+const FILES_PAUSE: u64 = 16;
+
+/// Records among which the first new file is looked for when reading ahead.
+const RECORDS_BEFORE_FILES: usize = 16;
+
+/// Bytes of a record beside which another thread reads what follows: less takes no longer than to begin a thread.
+const AHEAD_MIN: usize = 256 << 10;
+
+/// More than the reading thread needs.
+const STACK_LEN: usize = 256 << 10;
 
 /// An extension of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +105,30 @@ pub(super) fn replay_from(first: Link, source: &Arc<dyn Source>, recover: bool) 
 
 type Passed = Result<(Replayed, Ended), Damage>;
 
+/// A place in an extension of the log.
+struct Place {
+    extension: LogExtension,
+    bytes: Bytes,
+    /// Where the next frame begins in the bytes.
+    pos: usize,
+}
+
+impl Place {
+    fn frames(&self) -> FrameReader<'_> {
+        FrameReader::new(&self.bytes, self.extension.sector.saturating_mul(SECTOR), self.pos)
+    }
+}
+
+/// Begins an extension.
+fn begin(log: &mut LogReader, link: Link, source: &Arc<dyn Source>) -> Result<Result<(Place, Option<Volume>), Damage>> {
+    let bytes = source.bytes_at(log.range(link))?;
+    let begun = log.begin(link, &bytes).map(|(header, frames)| (header, frames.position()));
+    Ok(begun.map(|(header, pos)| {
+        let Link { sector, count } = link;
+        (Place { extension: LogExtension { sector, count, version: header.version }, bytes, pos }, header.volume)
+    }))
+}
+
 fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> Result<Passed> {
     let mut log = LogReader::new(source.len() / SECTOR, lenient);
     let mut replayed = Replayed {
@@ -93,29 +140,53 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
         end: 0,
         damage: None,
     };
-    let mut link = first;
     // The frame that led to the extension, and where that would leave the log.
-    let mut lost_from = 0;
+    let mut lost_from;
     replayed.objects.again = Some(LogAgain { first, source: Arc::clone(source), lenient });
-    loop {
-        let bytes = source.bytes_at(log.range(link))?;
-        let (header, mut frames) = match log.begin(link, &bytes) {
-            Ok(begun) => begun,
-            Err(damage) if link == first => return Ok(Err(damage)),
-            Err(damage) => return Ok(Ok((replayed, Ended::Damaged { damage, lost_from }))),
-        };
-        let Link { sector, count } = link;
-        replayed.extensions.push(LogExtension { sector, count, version: header.version });
-        if let Some(volume) = header.volume {
-            replayed.volume = volume;
+    let mut place = match begin(&mut log, first, source)? {
+        Ok((place, volume)) => {
+            replayed.volume = volume.unwrap_or_default();
+            place
         }
-        link = loop {
+        Err(damage) => return Ok(Err(damage)),
+    };
+    replayed.extensions.push(place.extension);
+    // How many records there have to be before new files are looked for again.
+    let mut files_from = 0;
+    // What was read of what comes later.
+    let mut ahead: Option<Ahead> = None;
+    'places: loop {
+        let mut frames = place.frames();
+        let link = loop {
             let frame = frames.offset();
             lost_from = log.lost_from(frame);
             if lost_from == stop_at {
                 return Ok(Ok((replayed, Ended::Stopped)));
             }
-            let changes = log.next_changes(&mut frames, stop_at, |change| replayed.objects.apply_change(change))?;
+            if let Some(Ahead { log: there, place: end, extensions, files, .. }) =
+                ahead.take_if(|ahead| ahead.begin == frame)
+            {
+                let count = to_u64(files.files.len()).saturating_mul(FILE_RECORDS);
+                if replayed.objects.apply_files(files) {
+                    replayed.records = replayed.records.saturating_add(count);
+                    replayed.extensions.extend(extensions);
+                    (log, place) = (there, end);
+                    continue 'places;
+                }
+                files_from = replayed.records.saturating_add(count);
+            }
+            let stop_at = ahead.as_ref().map_or(stop_at, |ahead| ahead.begin);
+            if replayed.records >= files_from {
+                match replayed.next_files(&log, &mut frames, stop_at) {
+                    Ok(()) => continue,
+                    Err(NoFiles { read }) => files_from = replayed.records.saturating_add(read.max(FILES_PAUSE)),
+                }
+            }
+            let mut left = files_from.saturating_sub(replayed.records);
+            let changes = log.next_changes(&mut frames, stop_at, |change| {
+                left = left.saturating_sub(1);
+                if left == 0 { Ok(false) } else { replayed.objects.apply_change(change) }
+            })?;
             if changes > 0 {
                 replayed.records = replayed.records.saturating_add(changes);
                 continue;
@@ -129,14 +200,27 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
             };
             match item {
                 Item::Record(record) if record.offset == stop_at => return Ok(Ok((replayed, Ended::Stopped))),
-                Item::Record(record) => match replayed.objects.apply(record) {
-                    Ok(()) => replayed.records = replayed.records.saturating_add(1),
-                    Err(Stop::Damage(damage)) => {
-                        let lost_from = record.offset;
-                        return Ok(Ok((replayed, Ended::Damaged { damage, lost_from })));
+                Item::Record(record) => {
+                    let offset = record.offset;
+                    // Another pass that ends before the end may end anywhere.
+                    let is_large = record.bytes.len() >= AHEAD_MIN && record.piece_count() > 1 && stop_at == u64::MAX;
+                    let applied = if is_large {
+                        let here = Place { pos: frames.position(), bytes: place.bytes.clone(), ..place };
+                        let (record, fork) = log.fork();
+                        let (applied, read) = replayed.apply_beside(record, || read_ahead(fork, here, source));
+                        ahead = read;
+                        applied
+                    } else {
+                        replayed.objects.apply(record)
+                    };
+                    match applied {
+                        Ok(()) => replayed.records = replayed.records.saturating_add(1),
+                        Err(Stop::Damage(damage)) => {
+                            return Ok(Ok((replayed, Ended::Damaged { damage, lost_from: offset })));
+                        }
+                        Err(Stop::Fail(error)) => return Err(error),
                     }
-                    Err(Stop::Fail(error)) => return Err(error),
-                },
+                }
                 Item::Segment => replayed.segments = replayed.segments.saturating_add(1),
                 Item::Link(link) => {
                     // Only when recovering: what is there of the extension is read all the same.
@@ -153,7 +237,90 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
                 }
             }
         };
+        place = match begin(&mut log, link, source)? {
+            Ok((place, _)) => place,
+            Err(damage) => return Ok(Ok((replayed, Ended::Damaged { damage, lost_from }))),
+        };
+        replayed.extensions.push(place.extension);
     }
+}
+
+/// No new files come next, or too few; so many records were read to find out.
+struct NoFiles {
+    read: u64,
+}
+
+impl Replayed {
+    /// Does what the records of new files say that come next, if they are many.
+    fn next_files(&mut self, log: &LogReader, frames: &mut FrameReader<'_>, until: u64) -> Result<(), NoFiles> {
+        let (mut run, begin) = (NewFiles::default(), *frames);
+        log.next_files(frames, until, &mut run);
+        let (count, records) = (run.files.len(), to_u64(run.files.len()).saturating_mul(FILE_RECORDS));
+        if count >= FILES_MIN && self.objects.apply_files(run) {
+            self.records = self.records.saturating_add(records);
+            return Ok(());
+        }
+        *frames = begin;
+        Err(NoFiles { read: records })
+    }
+
+    /// Applies a record, while another thread does something that does not depend on it. Where there is one processor
+    /// only, nothing is gained, nor is anything lost.
+    fn apply_beside(
+        &mut self,
+        record: Record<'_>,
+        other: impl FnOnce() -> Option<Ahead> + Send,
+    ) -> (core::result::Result<(), Stop>, Option<Ahead>) {
+        thread::scope(|scope| {
+            let builder = thread::Builder::new().name("mountless-ahead".into()).stack_size(STACK_LEN);
+            let other = builder.spawn_scoped(scope, other);
+            let applied = self.objects.apply(record);
+            (applied, other.ok().and_then(|other| other.join().ok().flatten()))
+        })
+    }
+}
+
+/// New files that were read while something before them was not yet understood.
+struct Ahead {
+    files: NewFiles,
+    /// Where the first begins, in bytes of the file system.
+    begin: u64,
+    /// Where the last ends, and the extensions that begin before.
+    log: LogReader,
+    place: Place,
+    extensions: Vec<LogExtension>,
+}
+
+/// Reads the new files that come next after `place` or a few records later, over all extensions, up to what is something
+/// else or damaged.
+fn read_ahead(mut log: LogReader, mut place: Place, source: &Arc<dyn Source>) -> Option<Ahead> {
+    let (mut files, mut extensions) = (NewFiles::default(), Vec::new());
+    let mut frames = place.frames();
+    let mut begin_at = frames.offset();
+    // The first file of a log spells out the keys, which is more than can be read here.
+    for _ in 0..RECORDS_BEFORE_FILES {
+        let mut first = frames;
+        log.next_files(&mut first, u64::MAX, &mut files);
+        if files.files.len() >= FILES_MIN {
+            (begin_at, frames) = (frames.offset(), first);
+            break;
+        }
+        files = NewFiles::default();
+        log.skip_record(&mut frames)?;
+    }
+    loop {
+        log.next_files(&mut frames, u64::MAX, &mut files);
+        let pos = frames.position();
+        let is_inside = |link: &Link| link.sector.saturating_add(link.count) <= source.len() / SECTOR;
+        let link = log.peek_link(frames).filter(is_inside);
+        place.pos = pos;
+        let Some(link) = link else { break };
+        let Ok(Ok((next, None))) = begin(&mut log, link, source) else { break };
+        extensions.push(next.extension);
+        place = next;
+        frames = place.frames();
+    }
+    (files.files.len() >= FILES_MIN).then_some(Ahead { files, begin: begin_at, log, place, extensions })
 }
 
 /// A log that was read and can be read once more.

@@ -6,7 +6,8 @@ use core::ops::Range;
 
 use super::change::Change;
 use super::corrupt::{Damage, TfsCorrupt};
-use super::frame::{FrameKind, FrameReader, Link};
+use super::files::NewFiles;
+use super::frame::{Frame, FrameKind, FrameReader, Link};
 use super::layout::{ExtensionHeader, SECTOR, Version};
 use super::value::Level;
 use crate::checked::to_u64;
@@ -62,6 +63,21 @@ impl Dictionary {
         }
         self.kinds.push(kind);
         Ok(index)
+    }
+
+    /// Defines so many tuples; none, if there is no room for all.
+    pub(crate) fn define_tuples(&mut self, count: u64) -> bool {
+        let end = to_u64(self.kinds.len()).saturating_add(count);
+        let end = Some(end).filter(|end| *end <= TFS_DICTIONARY_MAX.into()).and_then(|end| usize::try_from(end).ok());
+        end.is_some_and(|end| {
+            self.kinds.resize(end, Kind::Tuple);
+            true
+        })
+    }
+
+    /// Forgets everything behind the first `count`.
+    pub(crate) fn truncate(&mut self, count: u32) {
+        self.kinds.truncate(usize::try_from(count).unwrap_or(usize::MAX));
     }
 
     /// Defines a symbol and a tuple, both or, where there is no room, neither.
@@ -253,6 +269,43 @@ impl LogReader {
             return Ok(0);
         }
         frames.changes(until, apply)
+    }
+
+    /// Reads the files that come next, as far as they belong to `run`, which may have some already, and at most up to the
+    /// byte `until` of the file system.
+    pub fn next_files(&self, frames: &mut FrameReader<'_>, until: u64, run: &mut NewFiles) {
+        if self.partial.is_none() && self.version == Version::V5 {
+            frames.new_files(until, run);
+        }
+    }
+
+    /// Passes over a record in one piece, if one comes next.
+    pub(crate) fn skip_record(&self, frames: &mut FrameReader<'_>) -> Option<()> {
+        match frames.next_frame() {
+            Ok(Frame { kind: FrameKind::Record { total, piece, .. }, .. })
+                if to_u64(piece.len()) == total && self.partial.is_none() =>
+            {
+                Some(())
+            }
+            _ => None,
+        }
+    }
+
+    /// The link that comes next, if one does that may be followed.
+    pub(crate) fn peek_link(&self, mut frames: FrameReader<'_>) -> Option<Link> {
+        match frames.next_frame() {
+            Ok(Frame { kind: FrameKind::Link(link), .. }) if self.partial.is_none() => {
+                self.check(link).ok().map(|()| link)
+            }
+            _ => None,
+        }
+    }
+
+    /// The record that was read last, which came in pieces, and a reader that goes on behind it.
+    pub(crate) fn fork(&self) -> (Record<'_>, Self) {
+        let Partial { offset, bytes, pieces, .. } = &self.joined;
+        let record = Record { offset: *offset, bytes, version: self.version, pieces: Pieces::Many(pieces) };
+        (record, Self { used: self.used.clone(), partial: self.partial.clone(), joined: Partial::default(), ..*self })
     }
 
     fn next_long_item<'s, 'a: 's>(&'s mut self, frames: &mut FrameReader<'a>) -> Result<Item<'s>, Damage> {

@@ -12,6 +12,7 @@ mod boot;
 mod change;
 mod corrupt;
 mod dump;
+mod files;
 mod frame;
 mod layout;
 mod log;
@@ -23,6 +24,7 @@ pub use self::boot::{BootFault, BootSector};
 pub use self::change::{Change, NewValue, SymbolRef};
 pub use self::corrupt::{Damage, TfsCorrupt};
 pub use self::dump::dump;
+pub use self::files::{FileKeys, NewFile, NewFiles};
 pub use self::frame::{Frame, FrameKind, FrameReader, Link};
 pub use self::layout::{
     CrashLog, Disk, EXTENSION_SECTORS, ExtensionHeader, KLOG_LEN, LABEL_MAX, MAGIC, Partition, SECTOR, Uuid, Version,

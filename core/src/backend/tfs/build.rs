@@ -1,6 +1,7 @@
 //! Makes the tree of a replayed log.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use super::tree::{Body, Dir, Entries, File, Meta, Node, Slot, Tree};
 use crate::attr::{Defaults, FileType};
 use crate::checked::to_u64;
 use crate::error::Result;
-use crate::format::tfs::{Damage, NewFile, TfsCorrupt};
+use crate::format::tfs::{Damage, TfsCorrupt};
 use crate::limits::{FILE_SIZE_MAX, TFS_SHARED_PATHS_MAX};
 use crate::name::Name;
 
@@ -127,7 +128,7 @@ pub(super) fn build(objects: Objects, defaults: Defaults, start: u64, recover: b
         objects: &objects,
         collector: Collector::new(&objects),
         // A file has a name and three tuples; others have less, but few are others.
-        nodes: Nodes::with_capacity(objects.count() / 4),
+        nodes: Nodes::new(objects.count() / 4, Arc::clone(objects.new_files())),
         seen: alloc::vec![0; objects.count().div_ceil(64)],
         slots: Vec::new(),
         faults: Vec::new(),
@@ -201,9 +202,9 @@ impl Builder<'_> {
                 let known = if self.see(id) { self.known(id) } else { None };
                 let child = match known {
                     Some(known) => known,
-                    None => match self.plain_file(id) {
+                    None => match self.add_plain(id) {
                         Some(file) => {
-                            named.push((name, self.add_plain(id, file)));
+                            named.push((name, file));
                             continue;
                         }
                         None => {
@@ -224,7 +225,7 @@ impl Builder<'_> {
             }
             if let Some(Node { body: Body::Dir(dir), .. }) = self.nodes.get_mut(slot) {
                 // OK: a tuple has an entry with a key once.
-                dir.entries = Entries::of_unique(named.iter().copied());
+                dir.entries = Entries::of_unique(&named);
                 dir.subdirs = subdirs;
             }
         }
@@ -305,29 +306,41 @@ impl Builder<'_> {
     /// A file in one extent that has no attributes, as most are; `None` for all others, sound or not.
     fn plain_file(&mut self, id: TupleId) -> Option<PlainFile> {
         let objects = self.objects;
-        let (extents, key, extent, NewFile { size, sector, count, .. }) = match objects.new_file(id, &mut self.hints) {
-            Some((extents, key, file)) => (extents, key, TupleId(extents.0.saturating_add(1)), file),
-            None => {
-                let (extents, size) = objects.plain_file(id)?;
-                let (key, extent) = objects.only_tuple(extents)?;
-                let (sector, count) = objects.plain_extent(extent)?;
-                (extents, key, extent, NewFile { tuple: id.index(), size, sector, count })
-            }
-        };
-        if self.first_block != Some(key) {
-            if block_number(objects.symbols.name(Symbol(key))) != Some(0) {
-                return None;
-            }
-            self.first_block = Some(key);
+        let (extents, size) = objects.plain_file(id)?;
+        let (key, extent) = objects.only_tuple(extents)?;
+        let (sector, count) = objects.plain_extent(extent)?;
+        if !self.is_first_block(key) {
+            return None;
         }
         let (tuple, extents_tuple, extent_tuple) = (id.index(), extents.index(), extent.index());
         Some(PlainFile { tuple, extents_tuple, extent_tuple, sector, count, size })
     }
 
-    fn add_plain(&mut self, id: TupleId, file: PlainFile) -> Slot {
+    /// Adds such a file, if the tuple is one.
+    #[inline]
+    fn add_plain(&mut self, id: TupleId) -> Option<Slot> {
+        if let Some((new, key)) = self.objects.new_file(id, &mut self.hints)
+            && self.is_first_block(key)
+        {
+            let slot = self.next_slot(id);
+            self.nodes.push_new(new);
+            return Some(slot);
+        }
+        let file = self.plain_file(id)?;
         let slot = self.next_slot(id);
         self.nodes.push_plain(file);
-        slot
+        Some(slot)
+    }
+
+    #[inline]
+    fn is_first_block(&mut self, key: u32) -> bool {
+        if self.first_block != Some(key) {
+            if block_number(self.objects.symbols.name(Symbol(key))) != Some(0) {
+                return false;
+            }
+            self.first_block = Some(key);
+        }
+        true
     }
 
     /// The slot for the node of a tuple.

@@ -9,6 +9,7 @@ mod tuple;
 mod tuples;
 mod value;
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::OnceCell;
 
@@ -22,12 +23,13 @@ pub(super) use self::tuples::Hint;
 use self::tuples::Tuples;
 use self::value::Packed;
 pub(super) use self::value::Value;
+use super::nodes::NewFileList;
 use super::replay::LogAgain;
 use super::symbols::{Symbol, Symbols};
 use crate::checked::to_usize;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::format::tfs::{Damage, Dictionary, Key, NewEmpty, NewFile, Record, SymbolRef, Token, ValueReader};
+use crate::format::tfs::{Damage, Dictionary, Key, NewEmpty, Record, SymbolRef, Token, ValueReader};
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -213,10 +215,15 @@ impl Objects {
         self.tuple(id).filter(|tuple| tuple.form == Form::File).map(|Tuple { pair: [a, b], .. }| (TupleId(a), b))
     }
 
-    /// The same of a file that is as it was when it was new, with all there is about its only extent.
+    /// Of a file that is as it was when it was new: its number in the list of those, and the key of its only extent.
     #[inline]
-    pub(super) fn new_file(&self, id: TupleId, hints: &mut [Hint; 2]) -> Option<(TupleId, u32, NewFile)> {
-        self.tuples.new_file(id.0, hints).map(|(extents, block, file)| (TupleId(extents), block, file))
+    pub(super) fn new_file(&self, id: TupleId, hints: &mut [Hint; 2]) -> Option<(u32, u32)> {
+        self.tuples.new_file(id.0, hints)
+    }
+
+    /// The list of files that came in runs.
+    pub(super) const fn new_files(&self) -> &Arc<NewFileList> {
+        self.tuples.new_files()
     }
 
     /// Of a tuple with one entry, which is a tuple: the key and that.

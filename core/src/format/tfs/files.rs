@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::change::{Change, NewValue, SymbolRef, WINDOW};
+use super::change::{Cursor, SymbolRef};
 use super::frame::FrameReader;
 use crate::checked::to_u64;
 
@@ -66,20 +66,26 @@ impl NewFiles {
 /// The three records at the beginning of `bytes`, and how long they are.
 #[inline(always)]
 fn decode(bytes: &[u8]) -> Option<(u32, FileKeys, NewFile, usize)> {
-    let change = |at: usize| {
-        let window: &[u8; WINDOW] = bytes.get(at..)?.first_chunk()?;
-        Change::in_window(window).map(|(change, len)| (change, at.wrapping_add(len)))
-    };
-    let (Change { tuple, key: extents, value: NewValue::Empty }, at) = change(0)? else { return None };
-    let (Change { tuple: list, key: block, value: NewValue::Three([(a, sector), (b, count), (c, used)]) }, at) =
-        change(at)?
-    else {
+    let mut cursor = Cursor::new(bytes.first_chunk()?);
+    let (end, tuple, extents) = cursor.change()?;
+    if cursor.byte() != 0x90 || cursor.at != end {
         return None;
-    };
-    let (Change { tuple: again, key, value: NewValue::Number(size) }, at) = change(at)? else { return None };
+    }
+    let (end, list, block) = cursor.change()?;
+    if cursor.byte() != 0x93 {
+        return None;
+    }
+    let ((a, sector), (b, count), (c, used)) = (cursor.entry()?, cursor.entry()?, cursor.entry()?);
+    if cursor.at != end || used != count {
+        return None;
+    }
+    let (end, again, key) = cursor.change()?;
+    if again != tuple || cursor.byte() != 0xb0 {
+        return None;
+    }
+    let size = cursor.number()?;
     let keys = FileKeys { extents, block, extent: [a, b, c], size: key };
-    let is_file = again == tuple && used == count;
-    is_file.then_some((list, keys, NewFile { tuple, size, sector, count }, at))
+    (cursor.at == end).then_some((list, keys, NewFile { tuple, size, sector, count }, cursor.at))
 }
 
 impl FrameReader<'_> {

@@ -4,9 +4,11 @@
 //! extents and an extent, a tuple of extents and an extent. Of a run little is kept, and what is changed later is kept
 //! beside it.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::tuple::{Form, NONE, Tuple, TupleId};
+use crate::backend::tfs::nodes::NewFileList;
 use crate::backend::tfs::symbols::Symbol;
 use crate::format::tfs::NewFile;
 
@@ -85,7 +87,7 @@ pub(super) struct Tuples {
     list: Vec<Tuple>,
     runs: Vec<Run>,
     named: Vec<PackedState>,
-    files: Vec<NewFile>,
+    files: Arc<NewFileList>,
     changed: Vec<Tuple>,
     len: u32,
 }
@@ -118,6 +120,10 @@ impl Run {
 }
 
 impl Tuples {
+    pub(super) const fn new_files(&self) -> &Arc<NewFileList> {
+        &self.files
+    }
+
     pub(super) const fn len(&self) -> u32 {
         self.len
     }
@@ -159,6 +165,9 @@ impl Tuples {
     /// and nothing is done, if one of these is none, or has entries already.
     pub(super) fn push_files(&mut self, block: u32, files: Vec<NewFile>) -> bool {
         let Ok(count) = u32::try_from(files.len()) else { return false };
+        let Some(Ok(before)) = Arc::get_mut(&mut self.files).map(|list| u32::try_from(list.files.len())) else {
+            return false;
+        };
         let mut hint = Hint::default();
         for (done, file) in files.iter().enumerate() {
             let extents = u32::try_from(done).map_or(u32::MAX, |done| self.len.saturating_add(done.saturating_mul(2)));
@@ -169,13 +178,16 @@ impl Tuples {
                 return false;
             }
         }
-        let file = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
-        self.add_run(count, Pairs::Files { file, block });
-        if self.files.is_empty() {
-            self.files = files;
-        } else {
-            self.files.extend_from_slice(&files);
+        // OK: it was to be had above.
+        if let Some(list) = Arc::get_mut(&mut self.files) {
+            list.runs.push((before, self.len.saturating_add(1)));
+            if before == 0 {
+                list.files = files;
+            } else {
+                list.files.extend_from_slice(&files);
+            }
         }
+        self.add_run(count, Pairs::Files { file: before, block });
         true
     }
 
@@ -249,32 +261,32 @@ impl Tuples {
                 State::Changed(position) => at(&self.changed, position),
                 State::File(extents) => Some(Tuple::file(extents, self.file_of(extents, &mut Hint::default())?.size)),
             },
-            Place::Extents { file, block } => match at(&self.files, file)? {
+            Place::Extents { file, block } => match at(&self.files.files, file)? {
                 NewFile { tuple: CHANGED_FILE, sector: position, .. } => at(&self.changed, position),
                 _ => Some(Tuple::one(block, TupleId(id.saturating_add(1)))),
             },
-            Place::Extent { file } => match at(&self.files, file)? {
+            Place::Extent { file } => match at(&self.files.files, file)? {
                 NewFile { tuple: CHANGED_FILE, sector: position, .. } => at(&self.changed, position.checked_add(1)?),
                 NewFile { sector, count, .. } => Some(Tuple::extent(sector, count)),
             },
         }
     }
 
-    /// Of a file as it was when it was new: its tuple of extents, and the symbol of its only extent.
+    /// Of a file as it was when it was new: its number in the list of those, and the symbol of its only extent.
     #[inline]
-    pub(super) fn new_file(&self, id: u32, hints: &mut [Hint; 2]) -> Option<(u32, u32, NewFile)> {
+    pub(super) fn new_file(&self, id: u32, hints: &mut [Hint; 2]) -> Option<(u32, u32)> {
         let [of_file, of_extents] = hints;
         let Place::Named(named) = self.place(id, of_file) else { return None };
         let State::File(extents) = at(&self.named, named)?.state() else { return None };
         let Place::Extents { file, block } = self.place(extents, of_extents) else { return None };
-        at(&self.files, file).filter(|file| file.tuple != CHANGED_FILE).map(|file| (extents, block, file))
+        at(&self.files.files, file).filter(|file| file.tuple != CHANGED_FILE).map(|_| (file, block))
     }
 
     /// The file with a tuple of extents.
     #[inline]
     fn file_of(&self, extents: u32, hint: &mut Hint) -> Option<NewFile> {
         match self.place(extents, hint) {
-            Place::Extents { file, .. } => at(&self.files, file),
+            Place::Extents { file, .. } => at(&self.files.files, file),
             _ => None,
         }
     }
@@ -300,11 +312,11 @@ impl Tuples {
 
     /// Puts the tuple of extents of a file and its extent with those that have changed.
     fn set_file_apart(&mut self, file: u32, extents: u32) -> Option<u32> {
-        if let NewFile { tuple: CHANGED_FILE, sector: position, .. } = at(&self.files, file)? {
+        if let NewFile { tuple: CHANGED_FILE, sector: position, .. } = at(&self.files.files, file)? {
             return Some(position);
         }
         let position = self.set_apart(&[extents, extents.checked_add(1)?])?;
-        let file = at_mut(&mut self.files, file)?;
+        let file = at_mut(&mut Arc::get_mut(&mut self.files)?.files, file)?;
         (file.tuple, file.sector) = (CHANGED_FILE, position);
         Some(position)
     }

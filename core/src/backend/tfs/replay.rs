@@ -11,8 +11,8 @@ use super::objects::{Objects, Stop};
 use crate::checked::to_u64;
 use crate::error::Result;
 use crate::format::tfs::{
-    Damage, Dictionary, FrameReader, Item, Link, LogReader, NewFiles, Record, SECTOR, TfsCorrupt, Token, ValueReader,
-    Version, Volume,
+    Damage, Dictionary, FileRecords, FrameReader, Item, Link, LogReader, NewFiles, Record, SECTOR, TfsCorrupt, Token,
+    ValueReader, Version, Volume,
 };
 use crate::source::Source;
 
@@ -106,6 +106,7 @@ pub(super) fn replay_from(first: Link, source: &Arc<dyn Source>, recover: bool) 
 type Passed = Result<(Replayed, Ended), Damage>;
 
 /// A place in an extension of the log.
+#[derive(Clone)]
 struct Place {
     extension: LogExtension,
     bytes: Bytes,
@@ -310,17 +311,45 @@ fn read_ahead(mut log: LogReader, mut place: Place, source: &Arc<dyn Source>) ->
     }
     loop {
         log.next_files(&mut frames, u64::MAX, &mut files);
-        let pos = frames.position();
-        let is_inside = |link: &Link| link.sector.saturating_add(link.count) <= source.len() / SECTOR;
-        let link = log.peek_link(frames).filter(is_inside);
-        place.pos = pos;
-        let Some(link) = link else { break };
-        let Ok(Ok((next, None))) = begin(&mut log, link, source) else { break };
-        extensions.push(next.extension);
-        place = next;
+        place.pos = frames.position();
+        let Some((log_behind, place_behind, begun)) = read_split(log.fork().1, place.clone(), source, &mut files)
+        else {
+            break;
+        };
+        (log, place) = (log_behind, place_behind);
+        extensions.extend(begun);
         frames = place.frames();
     }
     (files.files.len() >= FILES_MIN).then_some(Ahead { files, begin: begin_at, log, place, extensions })
+}
+
+/// Adds the next new file to `files` where its records go on in another extension, and says where it ends, and which
+/// extensions begin before.
+fn read_split(
+    mut log: LogReader,
+    mut place: Place,
+    source: &Arc<dyn Source>,
+    files: &mut NewFiles,
+) -> Option<(LogReader, Place, Vec<LogExtension>)> {
+    let (mut records, mut count, mut extensions) = (FileRecords::new(), 0, Vec::new());
+    while count < FileRecords::COUNT {
+        let mut frames = place.frames();
+        let item = log.next_item(&mut frames).ok()?;
+        let pos = frames.position();
+        match item {
+            Item::Record(record) => {
+                records.add(&record)?;
+                count = count.saturating_add(1);
+                place.pos = pos;
+            }
+            Item::Link(link) if link.sector.saturating_add(link.count) <= source.len() / SECTOR => {
+                (place, _) = begin(&mut log, link, source).ok()?.ok()?;
+                extensions.push(place.extension);
+            }
+            _ => return None,
+        }
+    }
+    records.add_to(files).then_some((log, place, extensions))
 }
 
 /// A log that was read and can be read once more.

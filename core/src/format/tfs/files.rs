@@ -2,8 +2,11 @@
 
 use alloc::vec::Vec;
 
-use super::change::{Cursor, SymbolRef};
+use super::change::{Cursor, SymbolRef, WINDOW};
 use super::frame::FrameReader;
+use super::frame::types::RECORD;
+use super::layout::Version;
+use super::log::Record;
 use crate::checked::to_u64;
 
 /// What the three records of a file say: it gets a new tuple of extents, that gets one new extent, all of which is used,
@@ -60,6 +63,37 @@ impl NewFiles {
         }
         self.files.push(file);
         true
+    }
+}
+
+/// The records of one file that could not be read in place.
+#[derive(Debug)]
+pub(crate) struct FileRecords {
+    /// One behind the other, as frames, and room for more: a file is only looked for where there is enough.
+    bytes: [u8; WINDOW],
+    len: usize,
+}
+
+impl FileRecords {
+    pub(crate) const COUNT: usize = 3;
+
+    pub(crate) const fn new() -> Self {
+        Self { bytes: [0; WINDOW], len: 0 }
+    }
+
+    /// Adds the next record; `None` if it is none of a file.
+    pub(crate) fn add(&mut self, record: &Record<'_>) -> Option<()> {
+        let len = u8::try_from(record.bytes.len()).ok().filter(|len| *len < 0x80 && record.version == Version::V5)?;
+        let (head, rest) = self.bytes.get_mut(self.len..)?.split_first_chunk_mut()?;
+        *head = [RECORD, len, len];
+        rest.get_mut(..record.bytes.len())?.copy_from_slice(record.bytes);
+        self.len = self.len.checked_add(head.len())?.checked_add(record.bytes.len())?;
+        Some(())
+    }
+
+    /// Adds the file to `run`, if the records are those of one that follows it.
+    pub(crate) fn add_to(&self, run: &mut NewFiles) -> bool {
+        decode(&self.bytes).is_some_and(|(extents, keys, file, len)| len == self.len && run.push(extents, keys, file))
     }
 }
 

@@ -291,16 +291,6 @@ impl LogReader {
         }
     }
 
-    /// The link that comes next, if one does that may be followed.
-    pub(crate) fn peek_link(&self, mut frames: FrameReader<'_>) -> Option<Link> {
-        match frames.next_frame() {
-            Ok(Frame { kind: FrameKind::Link(link), .. }) if self.partial.is_none() => {
-                self.check(link).ok().map(|()| link)
-            }
-            _ => None,
-        }
-    }
-
     /// The record that was read last, which came in pieces, and a reader that goes on behind it.
     pub(crate) fn fork(&self) -> (Record<'_>, Self) {
         let Partial { offset, bytes, pieces, .. } = &self.joined;

@@ -24,6 +24,7 @@ pub use self::boot::{BootFault, BootSector};
 pub use self::change::{Change, NewValue, SymbolRef};
 pub use self::corrupt::{Damage, TfsCorrupt};
 pub use self::dump::dump;
+pub(crate) use self::files::FileRecords;
 pub use self::files::{FileKeys, NewFile, NewFiles};
 pub use self::frame::{Frame, FrameKind, FrameReader, Link};
 pub use self::layout::{

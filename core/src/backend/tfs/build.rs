@@ -127,8 +127,8 @@ pub(super) fn build(objects: Objects, defaults: Defaults, start: u64, recover: b
     let mut builder = Builder {
         objects: &objects,
         collector: Collector::new(&objects),
-        // A file has a name and three tuples; others have less, but few are others.
-        nodes: Nodes::new(objects.count() / 4, Arc::clone(objects.new_files())),
+        // A file has a name and three tuples; others have less, but few are others. What is not used is not touched.
+        nodes: Nodes::new(objects.count() / 3, Arc::clone(objects.new_files())),
         seen: alloc::vec![0; objects.count().div_ceil(64)],
         slots: Vec::new(),
         faults: Vec::new(),

@@ -3,7 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 
@@ -30,6 +30,9 @@ const RECORDS_BEFORE_FILES: usize = 16;
 
 /// Bytes of a record beside which another thread reads what follows: less takes no longer than to begin a thread.
 const AHEAD_MIN: usize = 256 << 10;
+
+/// Bytes that a file takes in the tree of a log, at least: more files than this allows are read as well.
+const BYTES_PER_FILE: usize = 16;
 
 /// More than the reading thread needs.
 const STACK_LEN: usize = 256 << 10;
@@ -156,6 +159,7 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
     let mut files_from = 0;
     // What was read of what comes later.
     let mut ahead: Option<Ahead> = None;
+    let mut reading: Option<Reading> = None;
     'places: loop {
         let mut frames = place.frames();
         let link = loop {
@@ -183,6 +187,14 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
                     Err(NoFiles { read }) => files_from = replayed.records.saturating_add(read.max(FILES_PAUSE)),
                 }
             }
+            // Another pass that ends before the end may end anywhere.
+            if stop_at == u64::MAX
+                && reading.is_none()
+                && let Some(len) = log.peek_pieces(frames).filter(|len| *len >= AHEAD_MIN)
+            {
+                let here = Place { pos: frames.position(), ..place.clone() };
+                reading = Reading::begin(len, log.fork(), here, source);
+            }
             let mut left = files_from.saturating_sub(replayed.records);
             let changes = log.next_changes(&mut frames, stop_at, |change| {
                 left = left.saturating_sub(1);
@@ -203,17 +215,8 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
                 Item::Record(record) if record.offset == stop_at => return Ok(Ok((replayed, Ended::Stopped))),
                 Item::Record(record) => {
                     let offset = record.offset;
-                    // Another pass that ends before the end may end anywhere.
-                    let is_large = record.bytes.len() >= AHEAD_MIN && record.piece_count() > 1 && stop_at == u64::MAX;
-                    let applied = if is_large {
-                        let here = Place { pos: frames.position(), bytes: place.bytes.clone(), ..place };
-                        let (record, fork) = log.fork();
-                        let (applied, read) = replayed.apply_beside(record, || read_ahead(fork, here, source));
-                        ahead = read;
-                        applied
-                    } else {
-                        replayed.objects.apply(record)
-                    };
+                    let applied = replayed.objects.apply(record);
+                    ahead = reading.take().and_then(Reading::join).or(ahead);
                     match applied {
                         Ok(()) => replayed.records = replayed.records.saturating_add(1),
                         Err(Stop::Damage(damage)) => {
@@ -264,20 +267,35 @@ impl Replayed {
         *frames = begin;
         Err(NoFiles { read: records })
     }
+}
 
-    /// Applies a record, while another thread does something that does not depend on it. Where there is one processor
-    /// only, nothing is gained, nor is anything lost.
-    fn apply_beside(
-        &mut self,
-        record: Record<'_>,
-        other: impl FnOnce() -> Option<Ahead> + Send,
-    ) -> (core::result::Result<(), Stop>, Option<Ahead>) {
-        thread::scope(|scope| {
-            let builder = thread::Builder::new().name("mountless-ahead".into()).stack_size(STACK_LEN);
-            let other = builder.spawn_scoped(scope, other);
-            let applied = self.objects.apply(record);
-            (applied, other.ok().and_then(|other| other.join().ok().flatten()))
-        })
+/// Another thread, which reads new files behind a record while that is joined and understood. Where there is one processor
+/// only, nothing is gained, nor is anything lost.
+struct Reading(Option<JoinHandle<Option<Ahead>>>);
+
+impl Reading {
+    /// Begins to read behind the record of `len` bytes at `place`.
+    fn begin(len: usize, log: LogReader, place: Place, source: &Arc<dyn Source>) -> Option<Self> {
+        let source = Arc::clone(source);
+        // A file has a name of some bytes in the record. What is not used of it is never touched; and memory that is had
+        // here needs not be had there, where that would be in the way of this thread.
+        let files = NewFiles { files: Vec::with_capacity(len / BYTES_PER_FILE), ..NewFiles::default() };
+        let builder = thread::Builder::new().name("mountless-ahead".into()).stack_size(STACK_LEN);
+        let read = move || read_ahead(len, log, place, files, &source);
+        builder.spawn(read).ok().map(|thread| Self(Some(thread)))
+    }
+
+    fn join(mut self) -> Option<Ahead> {
+        self.0.take()?.join().ok().flatten()
+    }
+}
+
+impl Drop for Reading {
+    /// No thread goes on with the source behind the caller's back.
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -292,10 +310,27 @@ struct Ahead {
     extensions: Vec<LogExtension>,
 }
 
-/// Reads the new files that come next after `place` or a few records later, over all extensions, up to what is something
-/// else or damaged.
-fn read_ahead(mut log: LogReader, mut place: Place, source: &Arc<dyn Source>) -> Option<Ahead> {
-    let (mut files, mut extensions) = (NewFiles::default(), Vec::new());
+/// Reads the new files that come next after the record of `len` bytes at `place` or a few records later, over all
+/// extensions, up to what is something else or damaged.
+fn read_ahead(
+    len: usize,
+    mut log: LogReader,
+    mut place: Place,
+    mut files: NewFiles,
+    source: &Arc<dyn Source>,
+) -> Option<Ahead> {
+    let mut missing = to_u64(len);
+    loop {
+        let mut frames = place.frames();
+        let link = log.skip_pieces(&mut frames, &mut missing)?;
+        place.pos = frames.position();
+        let Some(link) = link.filter(|link| is_inside(*link, source)) else { break };
+        place = begin(&mut log, link, source).ok()?.ok()?.0;
+    }
+    if missing > 0 {
+        return None;
+    }
+    let mut extensions = Vec::new();
     let mut frames = place.frames();
     let mut begin_at = frames.offset();
     // The first file of a log spells out the keys, which is more than can be read here.
@@ -306,14 +341,13 @@ fn read_ahead(mut log: LogReader, mut place: Place, source: &Arc<dyn Source>) ->
             (begin_at, frames) = (frames.offset(), first);
             break;
         }
-        files = NewFiles::default();
+        files.clear();
         log.skip_record(&mut frames)?;
     }
     loop {
         log.next_files(&mut frames, u64::MAX, &mut files);
         place.pos = frames.position();
-        let Some((log_behind, place_behind, begun)) = read_split(log.fork().1, place.clone(), source, &mut files)
-        else {
+        let Some((log_behind, place_behind, begun)) = read_split(log.fork(), place.clone(), source, &mut files) else {
             break;
         };
         (log, place) = (log_behind, place_behind);
@@ -321,6 +355,11 @@ fn read_ahead(mut log: LogReader, mut place: Place, source: &Arc<dyn Source>) ->
         frames = place.frames();
     }
     (files.files.len() >= FILES_MIN).then_some(Ahead { files, begin: begin_at, log, place, extensions })
+}
+
+/// Whether all of an extension is there.
+fn is_inside(link: Link, source: &Arc<dyn Source>) -> bool {
+    link.sector.checked_add(link.count).is_some_and(|end| end <= source.len() / SECTOR)
 }
 
 /// Adds the next new file to `files` where its records go on in another extension, and says where it ends, and which
@@ -342,7 +381,7 @@ fn read_split(
                 count = count.saturating_add(1);
                 place.pos = pos;
             }
-            Item::Link(link) if link.sector.saturating_add(link.count) <= source.len() / SECTOR => {
+            Item::Link(link) if is_inside(link, source) => {
                 (place, _) = begin(&mut log, link, source).ok()?.ok()?;
                 extensions.push(place.extension);
             }

@@ -48,6 +48,12 @@ pub struct NewFiles {
 }
 
 impl NewFiles {
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        (self.first, self.keys) = (0, None);
+        self.files.clear();
+    }
+
     /// The number that the next file's tuple of extents has to have.
     fn next(&self) -> Option<u32> {
         u32::try_from(self.files.len()).ok()?.checked_mul(2)?.checked_add(self.first)

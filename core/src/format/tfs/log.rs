@@ -291,11 +291,35 @@ impl LogReader {
         }
     }
 
-    /// The record that was read last, which came in pieces, and a reader that goes on behind it.
-    pub(crate) fn fork(&self) -> (Record<'_>, Self) {
-        let Partial { offset, bytes, pieces, .. } = &self.joined;
-        let record = Record { offset: *offset, bytes, version: self.version, pieces: Pieces::Many(pieces) };
-        (record, Self { used: self.used.clone(), partial: self.partial.clone(), joined: Partial::default(), ..*self })
+    /// A reader that goes on where this one is, which is not inside of a record.
+    pub(crate) fn fork(&self) -> Self {
+        Self { used: self.used.clone(), partial: None, joined: Partial::default(), ..*self }
+    }
+
+    /// The bytes of the record that comes next, if it comes in pieces.
+    pub(crate) fn peek_pieces(&self, mut frames: FrameReader<'_>) -> Option<usize> {
+        match frames.next_frame() {
+            Ok(Frame { kind: FrameKind::Record { total, piece, .. }, .. })
+                if to_u64(piece.len()) < total && self.partial.is_none() =>
+            {
+                usize::try_from(total).ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// Passes over pieces of a record of which `missing` bytes are missing, up to its end or a link, which is returned.
+    pub(crate) fn skip_pieces(&self, frames: &mut FrameReader<'_>, missing: &mut u64) -> Option<Option<Link>> {
+        while *missing > 0 {
+            let piece = match frames.next_frame().ok()?.kind {
+                FrameKind::Record { total, piece, .. } if total == *missing => piece,
+                FrameKind::Continuation { piece, .. } => piece,
+                FrameKind::Link(link) => return self.check(link).ok().map(|()| Some(link)),
+                _ => return None,
+            };
+            *missing = missing.checked_sub(to_u64(piece.len()))?;
+        }
+        Some(None)
     }
 
     fn next_long_item<'s, 'a: 's>(&'s mut self, frames: &mut FrameReader<'a>) -> Result<Item<'s>, Damage> {

@@ -29,6 +29,17 @@ pub enum NewValue {
 pub struct SymbolRef(u32);
 
 impl SymbolRef {
+    /// How it stands in a record.
+    pub(super) const fn pattern(self) -> Pattern {
+        let (len, shift) = match self.0 {
+            0..=0xff => (1, 24),
+            0x100..=0xffff => (2, 16),
+            0x1_0000..=0xff_ffff => (3, 8),
+            _ => (4, 0),
+        };
+        Pattern { bytes: self.0 << shift, mask: u32::MAX << shift, len }
+    }
+
     /// The number in the dictionary.
     #[inline(always)]
     #[must_use]
@@ -40,6 +51,14 @@ impl SymbolRef {
         };
         bytes & 0x7f | bytes >> 1 & 0x3f80 | bytes >> 2 & 0x1f_c000 | bytes >> 3 & 0xfe0_0000
     }
+}
+
+/// A symbol as it stands at the beginning of four bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pattern {
+    bytes: u32,
+    mask: u32,
+    len: usize,
 }
 
 /// Bytes that are looked at: more than the longest of these frames has. Where fewer are left in an extension, frames are
@@ -55,7 +74,8 @@ impl Change {
     #[inline(always)]
     pub(super) fn in_window(window: &[u8; WINDOW]) -> Option<(Self, usize)> {
         let mut cursor = Cursor::new(window);
-        let (end, tuple, key) = cursor.change()?;
+        let (end, tuple) = cursor.change()?;
+        let key = cursor.symbol()?;
         let value = match cursor.byte() {
             0xb0 => NewValue::Number(cursor.number()?),
             0x90 => NewValue::Empty,
@@ -94,10 +114,9 @@ impl<'a> Cursor<'a> {
         u32::from_be_bytes(self.window.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default())
     }
 
-    /// The beginning of a short record in one piece that changes one entry of a tuple: where it has to end, the tuple and
-    /// the key.
+    /// The beginning of a short record in one piece that changes one entry of a tuple: where it has to end, and the tuple.
     #[inline(always)]
-    pub(super) fn change(&mut self) -> Option<(usize, u32, SymbolRef)> {
+    pub(super) fn change(&mut self) -> Option<(usize, u32)> {
         let [kind, total, here, head] = self.peek().to_be_bytes();
         // OK: these are numbers of one byte, or what is read does not end where it has to.
         if kind != RECORD || total != here || head != 0x11 {
@@ -105,7 +124,7 @@ impl<'a> Cursor<'a> {
         }
         let end = self.at.wrapping_add(usize::from(here)).wrapping_add(3);
         self.at = self.at.wrapping_add(4);
-        Some((end, self.number()?, self.symbol()?))
+        Some((end, self.number()?))
     }
 
     /// Groups of 7 bits; `None` for more than there usually are.
@@ -127,7 +146,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline(always)]
-    fn symbol(&mut self) -> Option<SymbolRef> {
+    pub(super) fn symbol(&mut self) -> Option<SymbolRef> {
         let bytes = self.peek();
         let (bytes, len) = match () {
             () if bytes & 0xf880_8080 == 0x0880_8000 => (bytes, 4),
@@ -140,9 +159,20 @@ impl<'a> Cursor<'a> {
         Some(SymbolRef(bytes))
     }
 
+    /// A symbol, if it is this one.
+    #[inline(always)]
+    pub(super) fn expect(&mut self, &(key, pattern): &(SymbolRef, Pattern)) -> Option<SymbolRef> {
+        let Pattern { bytes, mask, len } = pattern;
+        if self.peek() & mask != bytes {
+            return None;
+        }
+        self.at = self.at.wrapping_add(len);
+        Some(key)
+    }
+
     /// A symbol, and a number from 0 on.
     #[inline(always)]
-    pub(super) fn entry(&mut self) -> Option<(SymbolRef, u32)> {
+    fn entry(&mut self) -> Option<(SymbolRef, u32)> {
         let key = self.symbol()?;
         if self.byte() != 0xb0 {
             return None;

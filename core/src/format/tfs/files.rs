@@ -103,29 +103,46 @@ impl FileRecords {
     }
 }
 
-/// The three records at the beginning of `bytes`, and how long they are.
+/// The three records at the beginning of `bytes`, and how long they are; `key` reads the keys, which it is told by their
+/// places.
 #[inline(always)]
-fn decode(bytes: &[u8]) -> Option<(u32, FileKeys, NewFile, usize)> {
+fn decode_with(
+    bytes: &[u8],
+    key: impl Fn(&mut Cursor<'_>, usize) -> Option<SymbolRef>,
+) -> Option<(u32, FileKeys, NewFile, usize)> {
     let mut cursor = Cursor::new(bytes.first_chunk()?);
-    let (end, tuple, extents) = cursor.change()?;
+    let entry = |cursor: &mut Cursor<'_>, at| {
+        let key = key(cursor, at)?;
+        if cursor.byte() != 0xb0 {
+            return None;
+        }
+        Some((key, cursor.number()?))
+    };
+    let (end, tuple) = cursor.change()?;
+    let extents = key(&mut cursor, 0)?;
     if cursor.byte() != 0x90 || cursor.at != end {
         return None;
     }
-    let (end, list, block) = cursor.change()?;
+    let (end, list) = cursor.change()?;
+    let block = key(&mut cursor, 1)?;
     if cursor.byte() != 0x93 {
         return None;
     }
-    let ((a, sector), (b, count), (c, used)) = (cursor.entry()?, cursor.entry()?, cursor.entry()?);
+    let (a, sector) = entry(&mut cursor, 2)?;
+    let (b, count) = entry(&mut cursor, 3)?;
+    let (c, used) = entry(&mut cursor, 4)?;
     if cursor.at != end || used != count {
         return None;
     }
-    let (end, again, key) = cursor.change()?;
-    if again != tuple || cursor.byte() != 0xb0 {
-        return None;
-    }
-    let size = cursor.number()?;
+    let (end, again) = cursor.change()?;
+    let (key, size) = entry(&mut cursor, 5)?;
     let keys = FileKeys { extents, block, extent: [a, b, c], size: key };
-    (cursor.at == end).then_some((list, keys, NewFile { tuple, size, sector, count }, cursor.at))
+    (again == tuple && cursor.at == end).then_some((list, keys, NewFile { tuple, size, sector, count }, cursor.at))
+}
+
+/// The three records at the beginning of `bytes`, whatever their keys are.
+fn decode(bytes: &[u8]) -> Option<(u32, FileKeys, NewFile, usize)> {
+    decode_with(bytes, |cursor, _| cursor.symbol())
 }
 
 impl FrameReader<'_> {
@@ -133,7 +150,17 @@ impl FrameReader<'_> {
     /// system or before.
     pub(super) fn new_files(&mut self, until: u64, run: &mut NewFiles) {
         let until = until.saturating_sub(self.base);
-        while let Some((extents, keys, file, len)) = self.bytes.get(self.pos..).and_then(decode) {
+        let Some(rest) = self.bytes.get(self.pos..) else { return };
+        let keys = match run.keys.or_else(|| decode(rest).map(|(_, keys, ..)| keys)) {
+            Some(FileKeys { extents, block, extent: [a, b, c], size }) => [extents, block, a, b, c, size],
+            None => return,
+        };
+        // Most of a record are keys, which all files have in common.
+        let known = keys.map(|key| (key, key.pattern()));
+        let expect = |cursor: &mut Cursor<'_>, at: usize| known.get(at).and_then(|key| cursor.expect(key));
+        while let Some((extents, keys, file, len)) =
+            self.bytes.get(self.pos..).and_then(|bytes| decode_with(bytes, expect))
+        {
             let end = self.pos.wrapping_add(len);
             if to_u64(end) > until || !run.push(extents, keys, file) {
                 return;

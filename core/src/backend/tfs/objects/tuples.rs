@@ -183,7 +183,6 @@ impl Tuples {
             list.runs.push((before, self.len.saturating_add(1)));
             if before == 0 {
                 list.files = files;
-                list.files.shrink_to_fit();
             } else {
                 list.files.extend_from_slice(&files);
             }

@@ -470,6 +470,7 @@ impl Objects {
         let mut levels = core::mem::take(&mut self.levels);
         levels.clear();
         if record.bytes.len() > LARGE_RECORD {
+            record.shared().into_iter().for_each(|bytes| self.symbols.keep(bytes));
             self.expect_tree(record.bytes.len(), &mut dictionary);
         }
         let done = self.apply_tokens(&mut ValueReader::new(record, &mut dictionary), &mut levels);
@@ -482,7 +483,7 @@ impl Objects {
     fn expect_tree(&mut self, len: usize, dictionary: &mut Dictionary) {
         // Most of it are names of nodes, a node each, for which two more tuples may follow.
         let nodes = len / 16;
-        self.symbols.reserve(nodes / 2, len);
+        self.symbols.reserve(nodes / 2);
         self.entries.reserve(nodes);
         self.tuples.reserve(nodes.saturating_mul(4));
         dictionary.reserve(nodes.saturating_mul(4));

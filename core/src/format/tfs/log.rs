@@ -4,6 +4,8 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use bytes::Bytes;
+
 use super::change::Change;
 use super::corrupt::{Damage, TfsCorrupt};
 use super::files::NewFiles;
@@ -117,6 +119,8 @@ pub struct Record<'a> {
     pub version: Version,
     /// Its pieces: where each begins in `bytes`, and in the file system.
     pieces: Pieces<'a>,
+    /// What `bytes` are all of, if they were joined.
+    shared: Option<&'a Bytes>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -137,6 +141,12 @@ impl Record<'_> {
             }
         };
         offset.saturating_add(to_u64(pos.saturating_sub(start)))
+    }
+
+    /// Its bytes, to be kept; those of a record in one piece are not.
+    #[must_use]
+    pub const fn shared(&self) -> Option<&Bytes> {
+        self.shared
     }
 
     /// How many pieces it was written in.
@@ -194,8 +204,8 @@ pub struct LogReader {
     /// Sectors of the extensions: first to one past the last.
     used: BTreeMap<u64, u64>,
     partial: Option<Partial>,
-    /// The record that was handed out last, if it came in pieces.
-    joined: Partial,
+    /// The bytes and pieces of the record that was handed out last, if it came in pieces.
+    joined: (Bytes, Vec<(usize, u64)>),
     /// Take what is there of an extension that passes the end.
     lenient: bool,
 }
@@ -208,7 +218,7 @@ impl LogReader {
     /// then ends, damaged, where the bytes do.
     #[must_use]
     pub const fn new(end: u64, lenient: bool) -> Self {
-        let joined = Partial { offset: 0, total: 0, bytes: Vec::new(), pieces: Vec::new() };
+        let joined = (Bytes::new(), Vec::new());
         Self { end, version: Version::V5, used: BTreeMap::new(), partial: None, joined, lenient }
     }
 
@@ -248,7 +258,7 @@ impl LogReader {
             && let Some((offset, bytes, piece_offset)) = frames.short_record()
         {
             let pieces = Pieces::One(piece_offset);
-            return Ok(Item::Record(Record { offset, bytes, version: self.version, pieces }));
+            return Ok(Item::Record(Record { offset, bytes, version: self.version, pieces, shared: None }));
         }
         self.next_long_item(frames)
     }
@@ -293,7 +303,7 @@ impl LogReader {
 
     /// A reader that goes on where this one is, which is not inside of a record.
     pub(crate) fn fork(&self) -> Self {
-        Self { used: self.used.clone(), partial: None, joined: Partial::default(), ..*self }
+        Self { used: self.used.clone(), partial: None, joined: (Bytes::new(), Vec::new()), ..*self }
     }
 
     /// The bytes of the record that comes next, if it comes in pieces.
@@ -347,6 +357,7 @@ impl LogReader {
                         bytes: piece,
                         version: self.version,
                         pieces,
+                        shared: None,
                     }));
                 }
                 (FrameKind::Record { total, piece, piece_offset }, None) => {
@@ -370,9 +381,11 @@ impl LogReader {
                 }
             }
         }
-        self.joined = self.partial.take().unwrap_or_default();
-        let Partial { offset, bytes, pieces, .. } = &self.joined;
-        Ok(Item::Record(Record { offset: *offset, bytes, version: self.version, pieces: Pieces::Many(pieces) }))
+        let Partial { offset, bytes, pieces, .. } = self.partial.take().unwrap_or_default();
+        self.joined = (bytes.into(), pieces);
+        let (bytes, pieces) = &self.joined;
+        let pieces = Pieces::Many(pieces);
+        Ok(Item::Record(Record { offset, bytes, version: self.version, pieces, shared: Some(bytes) }))
     }
 
     /// Where the record that is in progress began, or else `frame`: the first byte that is lost when the frame at

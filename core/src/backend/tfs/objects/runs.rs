@@ -115,3 +115,6 @@ impl Objects {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

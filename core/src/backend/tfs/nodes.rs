@@ -275,14 +275,19 @@ impl Nodes {
     }
 
     pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut Node> {
-        if let Some(file) = self.plain(slot) {
-            let place = self.others.add(file.node());
-            self.set_place(slot, place);
-        }
-        match self.place(slot)? {
-            Place::Other(at) => self.others.get_mut(at),
-            _ => None,
-        }
+        let at = match self.place(slot)? {
+            Place::Free => return None,
+            Place::Other(at) => at,
+            _ => {
+                let place = self.others.add(self.plain(slot)?.node());
+                self.set_place(slot, place);
+                match place.place() {
+                    Place::Other(at) => at,
+                    _ => return None,
+                }
+            }
+        };
+        self.others.get_mut(at)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Seen<'_, Node>> {

@@ -25,6 +25,9 @@ const FILES_MIN: usize = 16;
 /// Records after which new files are looked for again; no multiple of those of a file, so that its beginning is found.
 const FILES_PAUSE: u64 = 16;
 
+/// The most of these: where there are none, there may be none at all.
+const FILES_PAUSE_MAX: u64 = 1024;
+
 /// Records among which the first new file is looked for when reading ahead.
 const RECORDS_BEFORE_FILES: usize = 16;
 
@@ -156,7 +159,7 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
     };
     replayed.extensions.push(place.extension);
     // How many records there have to be before new files are looked for again.
-    let mut files_from = 0;
+    let (mut files_from, mut pause) = (0, FILES_PAUSE);
     // What was read of what comes later.
     let mut ahead: Option<Ahead> = None;
     let mut reading: Option<Reading> = None;
@@ -183,8 +186,14 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
             let stop_at = ahead.as_ref().map_or(stop_at, |ahead| ahead.begin);
             if replayed.records >= files_from {
                 match replayed.next_files(&log, &mut frames, stop_at) {
-                    Ok(()) => continue,
-                    Err(NoFiles { read }) => files_from = replayed.records.saturating_add(read.max(FILES_PAUSE)),
+                    Ok(()) => {
+                        pause = FILES_PAUSE;
+                        continue;
+                    }
+                    Err(NoFiles { read }) => {
+                        files_from = replayed.records.saturating_add(read.max(pause));
+                        pause = pause.saturating_mul(2).min(FILES_PAUSE_MAX);
+                    }
                 }
             }
             // Another pass that ends before the end may end anywhere.

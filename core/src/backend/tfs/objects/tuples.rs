@@ -6,6 +6,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 
 use super::tuple::{Form, NONE, Tuple, TupleId};
 use crate::backend::tfs::nodes::NewFileList;
@@ -90,6 +91,9 @@ pub(super) struct Tuples {
     files: Arc<NewFileList>,
     changed: Vec<Tuple>,
     len: u32,
+    /// The end of the last run.
+    runs_end: u32,
+    last: Cell<Hint>,
 }
 
 fn at<T: Copy>(list: &[T], position: u32) -> Option<T> {
@@ -159,6 +163,7 @@ impl Tuples {
         let before = self.runs.last().map_or(0, |run| run.before.saturating_add(run.pairs.saturating_mul(2)));
         self.runs.push(Run { first: self.len, pairs, before, kind });
         self.len = self.len.saturating_add(pairs.saturating_mul(2));
+        self.runs_end = self.len;
     }
 
     /// Adds the tuples of files with their only extents, which are at `block`, and makes what they are tuples of. `false`,
@@ -232,6 +237,11 @@ impl Tuples {
 
     #[inline(always)]
     fn place(&self, id: u32, hint: &mut Hint) -> Place {
+        if id >= self.runs_end {
+            // OK: the list has all that are in no run.
+            let behind = self.len.wrapping_sub(id);
+            return Place::List(u32::try_from(self.list.len()).unwrap_or(0).wrapping_sub(behind));
+        }
         let Hint(hint) = hint;
         if self.runs.first().is_none_or(|run| id < run.first) {
             return Place::List(id);
@@ -247,7 +257,10 @@ impl Tuples {
     }
 
     pub(super) fn get(&self, id: u32) -> Option<Tuple> {
-        self.get_near(id, &mut Hint::default())
+        let mut hint = self.last.get();
+        let found = self.get_near(id, &mut hint);
+        self.last.set(hint);
+        found
     }
 
     /// The same, where the run is likely to be that of the entry that was asked for last.
@@ -293,7 +306,10 @@ impl Tuples {
 
     /// An entry that may be changed; symbols may not.
     pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Tuple> {
-        let position = match self.place(id, &mut Hint::default()) {
+        let mut hint = self.last.get();
+        let place = self.place(id, &mut hint);
+        self.last.set(hint);
+        let position = match place {
             Place::List(position) => return at_mut(&mut self.list, position),
             Place::Name { .. } => return None,
             Place::Named(named) => match at(&self.named, named)?.state() {

@@ -1,6 +1,7 @@
 //! Makes the tree of a replayed log.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use super::attribute::{Attribute, Collector};
 use super::extents::{Extent, Extents};
 use super::meta;
 use super::nodes::{Nodes, PlainFile};
-use super::objects::{Objects, TupleId, Value, digits};
+use super::objects::{Hint, Objects, TupleId, Value, digits};
 use super::symbols::Symbol;
 use super::time::Time;
 use super::tree::{Body, Dir, Entries, File, Meta, Node, Slot, Tree};
@@ -110,6 +111,7 @@ struct Builder<'a> {
     damaged: HashMap<Slot, Damage, RandomState>,
     /// The last key found to be that of an extent from the first block on: nearly all have the same.
     first_block: Option<u32>,
+    hints: [Hint; 2],
     recover: bool,
     incomplete: bool,
     shared_dirs: bool,
@@ -125,13 +127,14 @@ pub(super) fn build(objects: Objects, defaults: Defaults, start: u64, recover: b
     let mut builder = Builder {
         objects: &objects,
         collector: Collector::new(&objects),
-        // A file has a name and three tuples; others have less, but few are others.
-        nodes: Nodes::with_capacity(objects.count() / 4),
+        // A file has a name and three tuples; others have less, but few are others. What is not used is not touched.
+        nodes: Nodes::new(objects.count() / 3, Arc::clone(objects.new_files())),
         seen: alloc::vec![0; objects.count().div_ceil(64)],
         slots: Vec::new(),
         faults: Vec::new(),
         damaged: HashMap::default(),
         first_block: None,
+        hints: Default::default(),
         recover,
         incomplete: false,
         shared_dirs: false,
@@ -199,9 +202,9 @@ impl Builder<'_> {
                 let known = if self.see(id) { self.known(id) } else { None };
                 let child = match known {
                     Some(known) => known,
-                    None => match self.plain_file(id) {
+                    None => match self.add_plain(id) {
                         Some(file) => {
-                            named.push((name, self.add_plain(id, file)));
+                            named.push((name, file));
                             continue;
                         }
                         None => {
@@ -222,7 +225,7 @@ impl Builder<'_> {
             }
             if let Some(Node { body: Body::Dir(dir), .. }) = self.nodes.get_mut(slot) {
                 // OK: a tuple has an entry with a key once.
-                dir.entries = Entries::of_unique(named.iter().copied());
+                dir.entries = Entries::of_unique(&named);
                 dir.subdirs = subdirs;
             }
         }
@@ -306,20 +309,38 @@ impl Builder<'_> {
         let (extents, size) = objects.plain_file(id)?;
         let (key, extent) = objects.only_tuple(extents)?;
         let (sector, count) = objects.plain_extent(extent)?;
-        if self.first_block != Some(key) {
-            if block_number(objects.symbols.name(Symbol(key))) != Some(0) {
-                return None;
-            }
-            self.first_block = Some(key);
+        if !self.is_first_block(key) {
+            return None;
         }
         let (tuple, extents_tuple, extent_tuple) = (id.index(), extents.index(), extent.index());
         Some(PlainFile { tuple, extents_tuple, extent_tuple, sector, count, size })
     }
 
-    fn add_plain(&mut self, id: TupleId, file: PlainFile) -> Slot {
+    /// Adds such a file, if the tuple is one.
+    #[inline]
+    fn add_plain(&mut self, id: TupleId) -> Option<Slot> {
+        if let Some((new, key)) = self.objects.new_file(id, &mut self.hints)
+            && self.is_first_block(key)
+        {
+            let slot = self.next_slot(id);
+            self.nodes.push_new(new);
+            return Some(slot);
+        }
+        let file = self.plain_file(id)?;
         let slot = self.next_slot(id);
         self.nodes.push_plain(file);
-        slot
+        Some(slot)
+    }
+
+    #[inline]
+    fn is_first_block(&mut self, key: u32) -> bool {
+        if self.first_block != Some(key) {
+            if block_number(self.objects.symbols.name(Symbol(key))) != Some(0) {
+                return false;
+            }
+            self.first_block = Some(key);
+        }
+        true
     }
 
     /// The slot for the node of a tuple.

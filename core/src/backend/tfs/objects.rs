@@ -3,26 +3,34 @@
 //! Entries live in one arena, chained per tuple, so that a log of a million records takes a handful of allocations; the
 //! whole is dropped when the tree has been made of it.
 
+mod apply;
 mod change;
+mod runs;
 mod tuple;
+mod tuples;
 mod value;
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::cell::OnceCell;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
+use self::apply::Level;
 use self::tuple::{Form, NONE};
 pub(super) use self::tuple::{Tuple, TupleId};
+pub(super) use self::tuples::Hint;
+use self::tuples::Tuples;
 use self::value::Packed;
 pub(super) use self::value::Value;
+use super::nodes::NewFileList;
 use super::replay::LogAgain;
 use super::symbols::{Symbol, Symbols};
 use crate::checked::to_usize;
 use crate::errno::Errno;
 use crate::error::{Error, Result};
-use crate::format::tfs::{Damage, Dictionary, Key, NewEmpty, Record, SymbolRef, Token, ValueReader};
+use crate::format::tfs::{Damage, Dictionary, SymbolRef};
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -33,9 +41,6 @@ struct Entry {
 
 /// Tuples with more entries than this are searched by hash.
 const CHAIN_MAX: u8 = 8;
-
-/// Bytes of a record that is taken for a tree of many nodes.
-const LARGE_RECORD: usize = 4096;
 
 /// Why a record could not be applied.
 pub(super) enum Stop {
@@ -57,24 +62,13 @@ impl From<Error> for Stop {
     }
 }
 
-/// A tuple that is being read, and the key that the next value is for.
-#[derive(Clone, Copy, Debug)]
-struct Level {
-    id: TupleId,
-    key: Option<u32>,
-    /// The tuple cannot have that key yet.
-    is_new_key: bool,
-    /// For vectors, the next position.
-    position: Option<u32>,
-}
-
 /// Everything a log says.
 #[derive(Debug)]
 pub(super) struct Objects {
     pub(super) symbols: Symbols,
     pub(super) dictionary: Dictionary,
     /// All entries of the dictionary, by number.
-    tuples: Vec<Tuple>,
+    tuples: Tuples,
     entries: Vec<Entry>,
     /// Values that do not fit into an entry.
     others: Vec<Value>,
@@ -107,7 +101,7 @@ impl Objects {
         Self {
             symbols: Symbols::new(),
             dictionary: Dictionary::default(),
-            tuples: Vec::new(),
+            tuples: Tuples::default(),
             entries: Vec::new(),
             others: Vec::new(),
             strings: Vec::new(),
@@ -128,18 +122,18 @@ impl Objects {
     }
 
     #[inline]
-    pub(super) fn tuple(&self, id: TupleId) -> Option<&Tuple> {
-        self.tuples.get(usize::try_from(id.0).ok()?).filter(|tuple| tuple.form != Form::Symbol)
+    pub(super) fn tuple(&self, id: TupleId) -> Option<Tuple> {
+        self.tuples.get(id.0).filter(|tuple| tuple.form != Form::Symbol)
     }
 
     #[inline]
     fn tuple_mut(&mut self, id: TupleId) -> Option<&mut Tuple> {
-        self.tuples.get_mut(usize::try_from(id.0).ok()?)
+        self.tuples.get_mut(id.0)
     }
 
     /// Entries of the dictionary: tuples, vectors and symbols.
-    pub(super) const fn count(&self) -> usize {
-        self.tuples.len()
+    pub(super) fn count(&self) -> usize {
+        to_usize(self.tuples.len().into()).unwrap_or(usize::MAX)
     }
 
     /// Where the head of a tuple stands, in bytes of the file system: found by reading the log again, since only damage
@@ -154,7 +148,7 @@ impl Objects {
     /// The first number of each symbol in the dictionary; 0 for those not in it.
     pub(super) fn symbol_numbers(&self) -> Vec<u32> {
         let mut numbers = alloc::vec![0; self.symbols.count()];
-        for (index, entry) in (1..).zip(&self.tuples) {
+        for (index, entry) in (1..).zip(self.tuples.iter()) {
             if let Form::Symbol = entry.form
                 && let [symbol, _] = entry.pair
                 && let Some(number @ 0) = usize::try_from(symbol).ok().and_then(|at| numbers.get_mut(at))
@@ -168,7 +162,7 @@ impl Objects {
     /// The first object of the log, if it is a tuple.
     pub(super) fn root(&self) -> Option<TupleId> {
         // OK: the first entry of the dictionary is the first tuple, vector or symbol; symbols only occur in tuples.
-        self.tuples.first().filter(|tuple| !tuple.is_vector && tuple.form != Form::Symbol).map(|_| TupleId(0))
+        self.tuple(TupleId(0)).filter(|tuple| !tuple.is_vector).map(|_| TupleId(0))
     }
 
     pub(super) fn string(&self, start: u32, len: u32) -> &[u8] {
@@ -179,15 +173,24 @@ impl Objects {
     /// The entries of a tuple, removed ones left out.
     pub(super) fn entries(&self, id: TupleId) -> impl Iterator<Item = (u32, Value)> + '_ {
         let tuple = self.tuple(id);
-        let (mut next, mut at) = (tuple.map_or(NONE, Tuple::first), 0);
+        let (mut next, mut at) = (tuple.as_ref().map_or(NONE, Tuple::first), 0);
+        let mut run: Option<(u32, TupleId, u32)> = None;
         core::iter::from_fn(move || {
+            if let Some((key, id, left @ 1..)) = run {
+                run = Some((key.saturating_add(1), TupleId(id.0.saturating_add(2)), left.saturating_sub(1)));
+                return Some((key, Value::Tuple(id)));
+            }
             while let Some(entry) = self.entry(next) {
                 next = entry.next;
+                if let Some((id, count)) = entry.value.as_run() {
+                    let behind = TupleId(id.0.saturating_add(2));
+                    run = Some((entry.key.saturating_add(1), behind, count.saturating_sub(1)));
+                }
                 if !entry.value.is_absent() {
                     return Some((entry.key, entry.value.value(&self.others)));
                 }
             }
-            let few = tuple?.few(at)?;
+            let few = tuple.as_ref()?.few(at)?;
             at = at.saturating_add(1);
             Some(few)
         })
@@ -196,24 +199,35 @@ impl Objects {
     /// Of a file that says nothing else: the tuple of extents and the length.
     #[inline]
     pub(super) fn plain_file(&self, id: TupleId) -> Option<(TupleId, u32)> {
-        self.tuple(id).filter(|tuple| tuple.form == Form::File).map(|&Tuple { pair: [a, b], .. }| (TupleId(a), b))
+        self.tuple(id).filter(|tuple| tuple.form == Form::File).map(|Tuple { pair: [a, b], .. }| (TupleId(a), b))
+    }
+
+    /// Of a file that is as it was when it was new: its number in the list of those, and the key of its only extent.
+    #[inline]
+    pub(super) fn new_file(&self, id: TupleId, hints: &mut [Hint; 2]) -> Option<(u32, u32)> {
+        self.tuples.new_file(id.0, hints)
+    }
+
+    /// The list of files that came in runs.
+    pub(super) const fn new_files(&self) -> &Arc<NewFileList> {
+        self.tuples.new_files()
     }
 
     /// Of a tuple with one entry, which is a tuple: the key and that.
     #[inline]
     pub(super) fn only_tuple(&self, id: TupleId) -> Option<(u32, TupleId)> {
-        self.tuple(id).filter(|tuple| tuple.form == Form::One).map(|&Tuple { pair: [a, b], .. }| (a, TupleId(b)))
+        self.tuple(id).filter(|tuple| tuple.form == Form::One).map(|Tuple { pair: [a, b], .. }| (a, TupleId(b)))
     }
 
     /// Of an extent that says nothing else: the first sector, and how many are used and allocated.
     #[inline]
     pub(super) fn plain_extent(&self, id: TupleId) -> Option<(u32, u32)> {
-        self.tuple(id).filter(|tuple| tuple.form == Form::Extent).map(|&Tuple { pair: [a, b], .. }| (a, b))
+        self.tuple(id).filter(|tuple| tuple.form == Form::Extent).map(|Tuple { pair: [a, b], .. }| (a, b))
     }
 
     /// The value of `key` in a tuple.
     pub(super) fn get(&self, id: TupleId, key: Symbol) -> Option<Value> {
-        if !self.tuple(id)?.in_arena() {
+        if matches!(self.tuple(id)?.form, Form::Runs) || !self.tuple(id)?.in_arena() {
             return self.entries(id).find(|(found, _)| *found == key.0).map(|(_, value)| value);
         }
         let entry = self.entry(self.find(id, key.0)?)?;
@@ -279,13 +293,17 @@ impl Objects {
 
     fn set_in_arena(&mut self, id: TupleId, key: u32, is_new_key: bool, value: Value) -> Result<()> {
         let tuple = self.tuple_mut(id).ok_or(Errno::Io)?;
-        let (is_long, in_arena) = (tuple.count > CHAIN_MAX && tuple.form == Form::Chain, tuple.in_arena());
+        let has_runs = tuple.form == Form::Runs;
+        let (is_long, in_arena) = (tuple.count > CHAIN_MAX && tuple.form == Form::Chain || has_runs, tuple.in_arena());
         if !in_arena {
             self.spread(id)?;
         }
         let found = if is_new_key {
             None
         } else {
+            if has_runs {
+                self.expand(id)?;
+            }
             if is_long {
                 self.index_all(id);
             }
@@ -316,10 +334,10 @@ impl Objects {
     #[inline(always)]
     fn append(&mut self, id: TupleId, key: u32, new: TupleId) -> bool {
         let Self { tuples, entries, .. } = self;
-        let Some(tuple) = usize::try_from(id.0).ok().and_then(|at| tuples.get_mut(at)) else { return false };
+        let Some(tuple) = tuples.get_mut(id.0) else { return false };
         let [_, last] = &mut tuple.pair;
         let Some(added) = u32::try_from(entries.len()).ok().filter(|at| *at != NONE) else { return false };
-        if tuple.form != Form::Chain {
+        if !matches!(tuple.form, Form::Chain | Form::Runs) {
             return false;
         }
         let Some(before) = usize::try_from(*last).ok().and_then(|at| entries.get_mut(at)) else { return false };
@@ -389,9 +407,9 @@ impl Objects {
 
     /// The entry of the dictionary with a number, if there is one.
     #[inline]
-    fn numbered(&self, index: u64) -> Option<(TupleId, &Tuple)> {
+    fn numbered(&self, index: u64) -> Option<(TupleId, Tuple)> {
         let id = u32::try_from(index.checked_sub(1)?).ok()?;
-        self.tuples.get(usize::try_from(id).ok()?).map(|entry| (TupleId(id), entry))
+        self.tuples.get(id).map(|entry| (TupleId(id), entry))
     }
 
     /// The symbol with a number of the dictionary.
@@ -410,7 +428,7 @@ impl Objects {
 
     /// How many tuples cannot be reached from those that have the numbers `from`.
     pub(super) fn orphans(&self, from: impl Iterator<Item = u32>) -> usize {
-        let mut reached = alloc::vec![false; self.tuples.len()];
+        let mut reached = alloc::vec![false; self.count()];
         let mut pending: Vec<_> = from.filter_map(|index| self.by_index(index)).collect();
         while let Some(id) = pending.pop() {
             match usize::try_from(id.0).ok().and_then(|at| reached.get_mut(at)) {
@@ -430,144 +448,6 @@ impl Objects {
     pub(super) fn latest_time(&self) -> u64 {
         let times = self.entries.iter().filter(|entry| entry.key == Symbol::MTIME.0);
         times.filter_map(|entry| self.number_of(entry.value.value(&self.others))).max().unwrap_or(0)
-    }
-
-    /// Does what a record says. When it is damaged, a part of it may have been done.
-    pub(super) fn apply(&mut self, record: Record<'_>) -> Result<(), Stop> {
-        // Lent for the time of the call, so that tokens can be looked up while they are read.
-        let mut dictionary = core::mem::take(&mut self.dictionary);
-        let mut levels = core::mem::take(&mut self.levels);
-        levels.clear();
-        if record.bytes.len() > LARGE_RECORD {
-            self.expect_tree(record.bytes.len(), &mut dictionary);
-        }
-        let done = self.apply_tokens(&mut ValueReader::new(record, &mut dictionary), &mut levels);
-        (self.dictionary, self.levels) = (dictionary, levels);
-        done
-    }
-
-    /// Makes room for what a record of `len` bytes may bring, which is a whole tree. What is not used of it is never
-    /// touched.
-    fn expect_tree(&mut self, len: usize, dictionary: &mut Dictionary) {
-        // Most of it are names of nodes, a node each, for which two more tuples may follow.
-        let nodes = len / 16;
-        self.symbols.reserve(nodes / 2, len);
-        self.entries.reserve(nodes);
-        self.tuples.reserve(nodes.saturating_mul(4));
-        dictionary.reserve(nodes.saturating_mul(4));
-    }
-
-    fn apply_tokens(&mut self, reader: &mut ValueReader<'_, '_>, levels: &mut Vec<Level>) -> Result<(), Stop> {
-        loop {
-            while let Some(NewEmpty { name, tuple, .. }) = reader.next_new_empty() {
-                let (symbol, is_new_key) = self.named_key(name, reader)?;
-                // OK: the numbers of these two follow one another.
-                self.tuples.extend_from_slice(&[Tuple::symbol(symbol), Tuple::new(false)]);
-                let (new, symbol) = (TupleId::of(tuple), Some(symbol).filter(|symbol| *symbol != Symbol::EMPTY));
-                if let (Some(level), Some(symbol)) = (levels.last(), symbol)
-                    && !(is_new_key && self.append(level.id, symbol.0, new))
-                {
-                    self.set(level.id, symbol.0, is_new_key, Value::Tuple(new))?;
-                }
-            }
-            let Some(token) = reader.next_token()? else { return Ok(()) };
-            let value = match token {
-                Token::Tuple { index, is_new, .. } | Token::Vector { index, is_new, .. } => {
-                    let is_vector = matches!(token, Token::Vector { .. });
-                    let id = if is_new { self.new_tuple(index, is_vector) } else { TupleId::of(index) };
-                    if let Some(Level { id: parent, key: Some(key), is_new_key, .. }) = levels.last() {
-                        self.set(*parent, *key, *is_new_key, Value::Tuple(id))?;
-                    }
-                    let position = is_vector.then_some(0);
-                    levels.push(Level { id, key: position, is_new_key: false, position });
-                    continue;
-                }
-                Token::End => {
-                    levels.pop();
-                    step(levels.last_mut().map(|level| (&mut level.key, &mut level.position)));
-                    continue;
-                }
-                Token::Key(key) => {
-                    let (symbol, is_new_key) = self.key(key, reader)?;
-                    if let Some(level) = levels.last_mut() {
-                        level.key = symbol.map(|symbol| symbol.0);
-                        level.is_new_key = is_new_key;
-                    }
-                    continue;
-                }
-                Token::String(bytes) | Token::Buffer(bytes) => self.keep_string(bytes)?,
-                Token::Symbol(index) => Value::Symbol(self.symbol(index.into()).ok_or(Error::from(Errno::Io))?),
-                Token::Integer { negative: false, magnitude } => Value::Integer(magnitude),
-                Token::Integer { negative: true, magnitude } => Value::Negative(magnitude),
-                Token::Null => Value::Null,
-                Token::Delete => Value::Absent,
-            };
-            match levels.last_mut() {
-                Some(level) => {
-                    let (id, key, is_new_key) = (level.id, level.key, level.is_new_key);
-                    step(Some((&mut level.key, &mut level.position)));
-                    if let Some(key) = key {
-                        self.set(id, key, is_new_key, value)?;
-                    }
-                }
-                None => self.ignored_records = self.ignored_records.saturating_add(1),
-            }
-        }
-    }
-
-    #[inline]
-    fn new_tuple(&mut self, index: u32, is_vector: bool) -> TupleId {
-        // OK: whatever gets a number is entered at once, so that it has the place of that number.
-        self.tuples.push(Tuple::new(is_vector));
-        TupleId::of(index)
-    }
-
-    /// The symbol of a key, if it has a name: old versions of ops wrote entries without. And whether no tuple can have
-    /// it yet.
-    fn key(&mut self, key: Key<'_>, reader: &ValueReader<'_, '_>) -> Result<(Option<Symbol>, bool)> {
-        let name = match key {
-            Key::Known { index } => {
-                let symbol = self.symbol(index.into()).ok_or(Errno::Io)?;
-                return Ok((Some(symbol).filter(|symbol| *symbol != Symbol::EMPTY), false));
-            }
-            Key::New { name, .. } => name,
-        };
-        let (symbol, is_new) = self.named_key(name, reader)?;
-        self.tuples.push(Tuple::symbol(symbol));
-        Ok((Some(symbol).filter(|symbol| *symbol != Symbol::EMPTY), is_new))
-    }
-
-    /// The symbol of a key that is spelled out, and whether no tuple can have it yet.
-    #[inline]
-    fn named_key(&mut self, name: &[u8], reader: &ValueReader<'_, '_>) -> Result<(Symbol, bool)> {
-        let (symbol, is_first) = self.symbols.intern_or_find(name)?;
-        let is_new = is_first || self.spell_known(symbol);
-        if !is_new {
-            self.repeated_symbols = self.repeated_symbols.saturating_add(1);
-            self.first_repeated.get_or_insert(reader.token_offset());
-        }
-        Ok((symbol, is_new))
-    }
-}
-
-impl Objects {
-    /// Notes that one of the symbols that are always there was spelled out; whether it was for the first time.
-    #[cold]
-    fn spell_known(&mut self, symbol: Symbol) -> bool {
-        let Some(bit) = 1_u64.checked_shl(symbol.0).filter(|_| symbol.is_known()) else { return false };
-        let is_first = self.spelled & bit == 0;
-        self.spelled |= bit;
-        is_first
-    }
-}
-
-/// Moves on to the next position of a vector; in a tuple, the key has been used.
-fn step(level: Option<(&mut Option<u32>, &mut Option<u32>)>) {
-    if let Some((key, position)) = level {
-        if let Some(position) = position {
-            *position = position.saturating_add(1);
-        }
-        *key = *position;
     }
 }
 

@@ -3,13 +3,42 @@
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use std::thread::{self, JoinHandle};
+
+use bytes::Bytes;
 
 use super::objects::{Objects, Stop};
+use crate::checked::to_u64;
 use crate::error::Result;
 use crate::format::tfs::{
-    Damage, Dictionary, Item, Link, LogReader, Record, SECTOR, TfsCorrupt, Token, ValueReader, Version, Volume,
+    Damage, Dictionary, FileRecords, FrameReader, Item, Link, LogReader, NewFiles, Record, SECTOR, TfsCorrupt, Token,
+    ValueReader, Version, Volume,
 };
 use crate::source::Source;
+
+/// Records of a new file.
+const FILE_RECORDS: u64 = 3;
+
+/// New files that are worth being applied together.
+const FILES_MIN: usize = 16;
+
+/// Records after which new files are looked for again; no multiple of those of a file, so that its beginning is found.
+const FILES_PAUSE: u64 = 16;
+
+/// The most of these: where there are none, there may be none at all.
+const FILES_PAUSE_MAX: u64 = 1024;
+
+/// Records among which the first new file is looked for when reading ahead.
+const RECORDS_BEFORE_FILES: usize = 16;
+
+/// Bytes of a record beside which another thread reads what follows: less takes no longer than to begin a thread.
+const AHEAD_MIN: usize = 256 << 10;
+
+/// Bytes that a file takes in the tree of a log, at least: more files than this allows are read as well.
+const BYTES_PER_FILE: usize = 16;
+
+/// More than the reading thread needs.
+const STACK_LEN: usize = 256 << 10;
 
 /// An extension of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +111,31 @@ pub(super) fn replay_from(first: Link, source: &Arc<dyn Source>, recover: bool) 
 
 type Passed = Result<(Replayed, Ended), Damage>;
 
+/// A place in an extension of the log.
+#[derive(Clone)]
+struct Place {
+    extension: LogExtension,
+    bytes: Bytes,
+    /// Where the next frame begins in the bytes.
+    pos: usize,
+}
+
+impl Place {
+    fn frames(&self) -> FrameReader<'_> {
+        FrameReader::new(&self.bytes, self.extension.sector.saturating_mul(SECTOR), self.pos)
+    }
+}
+
+/// Begins an extension.
+fn begin(log: &mut LogReader, link: Link, source: &Arc<dyn Source>) -> Result<Result<(Place, Option<Volume>), Damage>> {
+    let bytes = source.bytes_at(log.range(link))?;
+    let begun = log.begin(link, &bytes).map(|(header, frames)| (header, frames.position()));
+    Ok(begun.map(|(header, pos)| {
+        let Link { sector, count } = link;
+        (Place { extension: LogExtension { sector, count, version: header.version }, bytes, pos }, header.volume)
+    }))
+}
+
 fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> Result<Passed> {
     let mut log = LogReader::new(source.len() / SECTOR, lenient);
     let mut replayed = Replayed {
@@ -93,29 +147,68 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
         end: 0,
         damage: None,
     };
-    let mut link = first;
     // The frame that led to the extension, and where that would leave the log.
-    let mut lost_from = 0;
+    let mut lost_from;
     replayed.objects.again = Some(LogAgain { first, source: Arc::clone(source), lenient });
-    loop {
-        let bytes = source.bytes_at(log.range(link))?;
-        let (header, mut frames) = match log.begin(link, &bytes) {
-            Ok(begun) => begun,
-            Err(damage) if link == first => return Ok(Err(damage)),
-            Err(damage) => return Ok(Ok((replayed, Ended::Damaged { damage, lost_from }))),
-        };
-        let Link { sector, count } = link;
-        replayed.extensions.push(LogExtension { sector, count, version: header.version });
-        if let Some(volume) = header.volume {
-            replayed.volume = volume;
+    let mut place = match begin(&mut log, first, source)? {
+        Ok((place, volume)) => {
+            replayed.volume = volume.unwrap_or_default();
+            place
         }
-        link = loop {
+        Err(damage) => return Ok(Err(damage)),
+    };
+    replayed.extensions.push(place.extension);
+    // How many records there have to be before new files are looked for again.
+    let (mut files_from, mut pause) = (0, FILES_PAUSE);
+    // What was read of what comes later.
+    let mut ahead: Option<Ahead> = None;
+    let mut reading: Option<Reading> = None;
+    'places: loop {
+        let mut frames = place.frames();
+        let link = loop {
             let frame = frames.offset();
             lost_from = log.lost_from(frame);
             if lost_from == stop_at {
                 return Ok(Ok((replayed, Ended::Stopped)));
             }
-            let changes = log.next_changes(&mut frames, stop_at, |change| replayed.objects.apply_change(change))?;
+            if let Some(Ahead { log: there, place: end, extensions, files, .. }) =
+                ahead.take_if(|ahead| ahead.begin == frame)
+            {
+                let count = to_u64(files.files.len()).saturating_mul(FILE_RECORDS);
+                if replayed.objects.apply_files(files) {
+                    replayed.records = replayed.records.saturating_add(count);
+                    replayed.extensions.extend(extensions);
+                    (log, place) = (there, end);
+                    continue 'places;
+                }
+                files_from = replayed.records.saturating_add(count);
+            }
+            let stop_at = ahead.as_ref().map_or(stop_at, |ahead| ahead.begin);
+            if replayed.records >= files_from {
+                match replayed.next_files(&log, &mut frames, stop_at) {
+                    Ok(()) => {
+                        pause = FILES_PAUSE;
+                        continue;
+                    }
+                    Err(NoFiles { read }) => {
+                        files_from = replayed.records.saturating_add(read.max(pause));
+                        pause = pause.saturating_mul(2).min(FILES_PAUSE_MAX);
+                    }
+                }
+            }
+            // Another pass that ends before the end may end anywhere.
+            if stop_at == u64::MAX
+                && reading.is_none()
+                && let Some(len) = log.peek_pieces(frames).filter(|len| *len >= AHEAD_MIN)
+            {
+                let here = Place { pos: frames.position(), ..place.clone() };
+                reading = Reading::begin(len, log.fork(), here, source);
+            }
+            let mut left = files_from.saturating_sub(replayed.records);
+            let changes = log.next_changes(&mut frames, stop_at, |change| {
+                left = left.saturating_sub(1);
+                if left == 0 { Ok(false) } else { replayed.objects.apply_change(change) }
+            })?;
             if changes > 0 {
                 replayed.records = replayed.records.saturating_add(changes);
                 continue;
@@ -129,14 +222,18 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
             };
             match item {
                 Item::Record(record) if record.offset == stop_at => return Ok(Ok((replayed, Ended::Stopped))),
-                Item::Record(record) => match replayed.objects.apply(record) {
-                    Ok(()) => replayed.records = replayed.records.saturating_add(1),
-                    Err(Stop::Damage(damage)) => {
-                        let lost_from = record.offset;
-                        return Ok(Ok((replayed, Ended::Damaged { damage, lost_from })));
+                Item::Record(record) => {
+                    let offset = record.offset;
+                    let applied = replayed.objects.apply(record);
+                    ahead = reading.take().and_then(Reading::join).or(ahead);
+                    match applied {
+                        Ok(()) => replayed.records = replayed.records.saturating_add(1),
+                        Err(Stop::Damage(damage)) => {
+                            return Ok(Ok((replayed, Ended::Damaged { damage, lost_from: offset })));
+                        }
+                        Err(Stop::Fail(error)) => return Err(error),
                     }
-                    Err(Stop::Fail(error)) => return Err(error),
-                },
+                }
                 Item::Segment => replayed.segments = replayed.segments.saturating_add(1),
                 Item::Link(link) => {
                     // Only when recovering: what is there of the extension is read all the same.
@@ -153,7 +250,154 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
                 }
             }
         };
+        place = match begin(&mut log, link, source)? {
+            Ok((place, _)) => place,
+            Err(damage) => return Ok(Ok((replayed, Ended::Damaged { damage, lost_from }))),
+        };
+        replayed.extensions.push(place.extension);
     }
+}
+
+/// No new files come next, or too few; so many records were read to find out.
+struct NoFiles {
+    read: u64,
+}
+
+impl Replayed {
+    /// Does what the records of new files say that come next, if they are many.
+    fn next_files(&mut self, log: &LogReader, frames: &mut FrameReader<'_>, until: u64) -> Result<(), NoFiles> {
+        let (mut run, begin) = (NewFiles::default(), *frames);
+        log.next_files(frames, until, &mut run);
+        let (count, records) = (run.files.len(), to_u64(run.files.len()).saturating_mul(FILE_RECORDS));
+        if count >= FILES_MIN && self.objects.apply_files(run) {
+            self.records = self.records.saturating_add(records);
+            return Ok(());
+        }
+        *frames = begin;
+        Err(NoFiles { read: records })
+    }
+}
+
+/// Another thread, which reads new files behind a record while that is joined and understood. Where there is one processor
+/// only, nothing is gained, nor is anything lost.
+struct Reading(Option<JoinHandle<Option<Ahead>>>);
+
+impl Reading {
+    /// Begins to read behind the record of `len` bytes at `place`.
+    fn begin(len: usize, log: LogReader, place: Place, source: &Arc<dyn Source>) -> Option<Self> {
+        let source = Arc::clone(source);
+        // A file has a name of some bytes in the record. What is not used of it is never touched; and memory that is had
+        // here needs not be had there, where that would be in the way of this thread.
+        let files = NewFiles { files: Vec::with_capacity(len / BYTES_PER_FILE), ..NewFiles::default() };
+        let builder = thread::Builder::new().name("mountless-ahead".into()).stack_size(STACK_LEN);
+        let read = move || read_ahead(len, log, place, files, &source);
+        builder.spawn(read).ok().map(|thread| Self(Some(thread)))
+    }
+
+    fn join(mut self) -> Option<Ahead> {
+        self.0.take()?.join().ok().flatten()
+    }
+}
+
+impl Drop for Reading {
+    /// No thread goes on with the source behind the caller's back.
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// New files that were read while something before them was not yet understood.
+struct Ahead {
+    files: NewFiles,
+    /// Where the first begins, in bytes of the file system.
+    begin: u64,
+    /// Where the last ends, and the extensions that begin before.
+    log: LogReader,
+    place: Place,
+    extensions: Vec<LogExtension>,
+}
+
+/// Reads the new files that come next after the record of `len` bytes at `place` or a few records later, over all
+/// extensions, up to what is something else or damaged.
+fn read_ahead(
+    len: usize,
+    mut log: LogReader,
+    mut place: Place,
+    mut files: NewFiles,
+    source: &Arc<dyn Source>,
+) -> Option<Ahead> {
+    let mut missing = to_u64(len);
+    loop {
+        let mut frames = place.frames();
+        let link = log.skip_pieces(&mut frames, &mut missing)?;
+        place.pos = frames.position();
+        let Some(link) = link.filter(|link| is_inside(*link, source)) else { break };
+        place = begin(&mut log, link, source).ok()?.ok()?.0;
+    }
+    if missing > 0 {
+        return None;
+    }
+    let mut extensions = Vec::new();
+    let mut frames = place.frames();
+    let mut begin_at = frames.offset();
+    // The first file of a log spells out the keys, which is more than can be read here.
+    for _ in 0..RECORDS_BEFORE_FILES {
+        let mut first = frames;
+        log.next_files(&mut first, u64::MAX, &mut files);
+        if files.files.len() >= FILES_MIN {
+            (begin_at, frames) = (frames.offset(), first);
+            break;
+        }
+        files.clear();
+        log.skip_record(&mut frames)?;
+    }
+    loop {
+        log.next_files(&mut frames, u64::MAX, &mut files);
+        place.pos = frames.position();
+        let Some((log_behind, place_behind, begun)) = read_split(log.fork(), place.clone(), source, &mut files) else {
+            break;
+        };
+        (log, place) = (log_behind, place_behind);
+        extensions.extend(begun);
+        frames = place.frames();
+    }
+    (files.files.len() >= FILES_MIN).then_some(Ahead { files, begin: begin_at, log, place, extensions })
+}
+
+/// Whether all of an extension is there.
+fn is_inside(link: Link, source: &Arc<dyn Source>) -> bool {
+    link.sector.checked_add(link.count).is_some_and(|end| end <= source.len() / SECTOR)
+}
+
+/// Adds the next new file to `files` where its records go on in another extension, and says where it ends, and which
+/// extensions begin before.
+fn read_split(
+    mut log: LogReader,
+    mut place: Place,
+    source: &Arc<dyn Source>,
+    files: &mut NewFiles,
+) -> Option<(LogReader, Place, Vec<LogExtension>)> {
+    let (mut records, mut count, mut extensions) = (FileRecords::new(), 0, Vec::new());
+    while count < FileRecords::COUNT {
+        let mut frames = place.frames();
+        let item = log.next_item(&mut frames).ok()?;
+        let pos = frames.position();
+        match item {
+            Item::Record(record) => {
+                records.add(&record)?;
+                count = count.saturating_add(1);
+                place.pos = pos;
+            }
+            Item::Link(link) if is_inside(link, source) => {
+                (place, _) = begin(&mut log, link, source).ok()?.ok()?;
+                extensions.push(place.extension);
+            }
+            _ => return None,
+        }
+    }
+    records.add_to(files).then_some((log, place, extensions))
 }
 
 /// A log that was read and can be read once more.

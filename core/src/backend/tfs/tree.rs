@@ -136,9 +136,51 @@ impl Named {
 /// Directories with more entries than this are searched by hash.
 const LINEAR_MAX: usize = 8;
 
+/// Names whose symbols follow one another, of nodes whose slots do.
+#[derive(Clone, Copy, Debug)]
+struct NameRun {
+    name: Symbol,
+    slot: Slot,
+    /// 0 if there is none.
+    count: u32,
+}
+
+impl Default for NameRun {
+    fn default() -> Self {
+        Self { name: Symbol(0), slot: Slot(0), count: 0 }
+    }
+}
+
+impl NameRun {
+    /// That of all of these, if it is one.
+    fn of(named: &[(Symbol, Slot)]) -> Option<Self> {
+        let [(name, slot), ..] = *named else { return None };
+        let follow = |[(name, slot), (next_name, next_slot)]: &[(Symbol, Slot); 2]| {
+            name.0.checked_add(1) == Some(next_name.0) && slot.0.checked_add(1) == Some(next_slot.0)
+        };
+        let is_run = named.array_windows().all(follow);
+        let count = u32::try_from(named.len()).ok().filter(|_| is_run && named.len() > LINEAR_MAX)?;
+        Some(Self { name, slot, count })
+    }
+
+    fn at(self, at: u32) -> Option<Named> {
+        if at >= self.count {
+            return None;
+        }
+        let node = core::num::NonZeroU32::new(self.slot.0.saturating_add(at).saturating_add(1));
+        Some(Named { serial: u64::from(at).saturating_add(1), name: Symbol(self.name.0.saturating_add(at)), node })
+    }
+
+    fn find(self, name: Symbol) -> Option<Named> {
+        self.at(name.0.checked_sub(self.name.0)?)
+    }
+}
+
 /// The entries of one directory, in the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
+    /// All of them, as long as nothing changes, in a tree that came as a whole; then the list is empty.
+    run: NameRun,
     list: Vec<Named>,
     /// Positions in the list; made when a name is looked for first, and only of a long list.
     table: OnceLock<Box<HashTable<u32>>>,
@@ -178,6 +220,14 @@ impl Entries {
         self.live
     }
 
+    /// Makes the list, if there is none yet.
+    fn list(&mut self) {
+        let run = core::mem::take(&mut self.run);
+        if run.count > 0 {
+            self.list = (0..run.count).filter_map(|at| run.at(at)).collect();
+        }
+    }
+
     fn position(&self, name: Symbol) -> Option<usize> {
         let is = |named: &Named| named.name == name && named.node.is_some();
         if self.list.len() <= LINEAR_MAX && self.table.get().is_none() {
@@ -190,11 +240,15 @@ impl Entries {
     }
 
     pub(super) fn get(&self, name: Symbol) -> Option<Slot> {
+        if self.run.count > 0 {
+            return self.run.find(name)?.slot();
+        }
         self.list.get(self.position(name)?)?.slot()
     }
 
     /// Adds an entry, or gives an existing one another node.
     pub(super) fn put(&mut self, name: Symbol, node: Slot) {
+        self.list();
         if let Some(named) = self.position(name).and_then(|at| self.list.get_mut(at)) {
             named.node = core::num::NonZeroU32::new(node.0.saturating_add(1));
             return;
@@ -212,19 +266,21 @@ impl Entries {
     }
 
     /// Entries with a name each.
-    pub(super) fn of_unique(named: impl Iterator<Item = (Symbol, Slot)>) -> Self {
-        let mut entries = Self { list: Vec::with_capacity(named.size_hint().0), ..Self::default() };
-        for (name, node) in named {
-            let node = core::num::NonZeroU32::new(node.0.saturating_add(1));
-            entries.last_serial = entries.last_serial.saturating_add(1);
-            entries.list.push(Named { serial: entries.last_serial, name, node });
+    pub(super) fn of_unique(named: &[(Symbol, Slot)]) -> Self {
+        let live = u32::try_from(named.len()).unwrap_or(u32::MAX);
+        let (last_serial, table) = (live.into(), OnceLock::new());
+        if let Some(run) = NameRun::of(named) {
+            return Self { run, list: Vec::new(), table, live, last_serial };
         }
-        entries.list.shrink_to_fit();
-        entries.live = u32::try_from(entries.list.len()).unwrap_or(u32::MAX);
-        entries
+        let list = (1..).zip(named).map(|(serial, &(name, Slot(slot)))| {
+            let node = core::num::NonZeroU32::new(slot.saturating_add(1));
+            Named { serial, name, node }
+        });
+        Self { run: NameRun::default(), list: list.collect(), table, live, last_serial }
     }
 
     pub(super) fn remove(&mut self, name: Symbol) {
+        self.list();
         let Some(position) = self.position(name) else { return };
         self.unindex(name, position);
         if let Some(named) = self.list.get_mut(position) {
@@ -240,6 +296,7 @@ impl Entries {
 
     /// Gives the entry `from` the name `to`, which is free; it keeps its place in a listing.
     pub(super) fn rename(&mut self, from: Symbol, to: Symbol) {
+        self.list();
         let Some(position) = self.position(from) else { return };
         self.unindex(from, position);
         if let Some(named) = self.list.get_mut(position) {
@@ -264,13 +321,16 @@ impl Entries {
     }
 
     /// The entries behind a resume point.
-    pub(super) fn after(&self, cookie: u64) -> impl Iterator<Item = (&Named, Slot)> {
+    pub(super) fn after(&self, cookie: u64) -> impl Iterator<Item = (Named, Slot)> {
         let from = self.list.partition_point(|named| named.serial <= cookie);
-        let rest = self.list.get(from..).unwrap_or_default().iter();
-        rest.filter_map(|named| Some((named, named.slot()?)))
+        let rest = self.list.get(from..).unwrap_or_default().iter().copied();
+        let run = self.run;
+        // OK: the serial of an entry of a run is its place, counted from 1.
+        let of_run = (u32::try_from(cookie).unwrap_or(u32::MAX)..run.count).filter_map(move |at| run.at(at));
+        of_run.chain(rest).filter_map(|named| Some((named, named.slot()?)))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Named, Slot)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Named, Slot)> {
         self.after(0)
     }
 }

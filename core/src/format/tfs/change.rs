@@ -29,6 +29,17 @@ pub enum NewValue {
 pub struct SymbolRef(u32);
 
 impl SymbolRef {
+    /// How it stands in a record.
+    pub(super) const fn pattern(self) -> Pattern {
+        let (len, shift) = match self.0 {
+            0..=0xff => (1, 24),
+            0x100..=0xffff => (2, 16),
+            0x1_0000..=0xff_ffff => (3, 8),
+            _ => (4, 0),
+        };
+        Pattern { bytes: self.0 << shift, mask: u32::MAX << shift, len }
+    }
+
     /// The number in the dictionary.
     #[inline(always)]
     #[must_use]
@@ -42,18 +53,28 @@ impl SymbolRef {
     }
 }
 
+/// A symbol as it stands at the beginning of four bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pattern {
+    bytes: u32,
+    mask: u32,
+    len: usize,
+}
+
 /// Bytes that are looked at: more than the longest of these frames has. Where fewer are left in an extension, frames are
 /// read in the ordinary way.
-pub(super) const WINDOW: usize = 64;
+pub(super) const WINDOW: usize = MASK + 5;
+
+/// What is read begins in the first 128 bytes.
+const MASK: usize = 127;
 
 impl Change {
     /// The change that the frame at the beginning of a window is, and the bytes that it takes, if it is one of version 5;
     /// all others are for [`ValueReader`](super::ValueReader).
     #[inline(always)]
     pub(super) fn in_window(window: &[u8; WINDOW]) -> Option<(Self, usize)> {
-        let [RECORD, total, here, 0x11, ..] = window else { return None };
-        let mut cursor = Cursor { window, at: 4 };
-        let tuple = cursor.number()?;
+        let mut cursor = Cursor::new(window);
+        let (end, tuple) = cursor.change()?;
         let key = cursor.symbol()?;
         let value = match cursor.byte() {
             0xb0 => NewValue::Number(cursor.number()?),
@@ -62,21 +83,26 @@ impl Change {
             _ => return None,
         };
         // What was read behind the record, if it is shorter, was for nothing.
-        let is_whole = total == here && cursor.at == usize::from(*here).wrapping_add(3);
-        is_whole.then_some((Self { tuple, key, value }, cursor.at))
+        (cursor.at == end).then_some((Self { tuple, key, value }, cursor.at))
     }
 }
 
-/// Reads a window. What it reads takes less than 64 bytes, so that nothing has to be compared for each byte.
-struct Cursor<'a> {
+/// Reads a window. What it reads takes less than 128 bytes, so that nothing has to be compared for each byte.
+pub(super) struct Cursor<'a> {
     window: &'a [u8; WINDOW],
-    at: usize,
+    pub(super) at: usize,
 }
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
     #[inline(always)]
-    fn byte(&mut self) -> u8 {
-        let byte = self.window.get(self.at % WINDOW).copied().unwrap_or(0);
+    pub(super) const fn new(window: &'a [u8; WINDOW]) -> Self {
+        Self { window, at: 0 }
+    }
+
+    #[inline(always)]
+    pub(super) fn byte(&mut self) -> u8 {
+        // OK: the mask changes nothing, but bounds what may be read.
+        let byte = self.window.get(self.at & MASK).copied().unwrap_or(0);
         self.at = self.at.wrapping_add(1);
         byte
     }
@@ -84,17 +110,28 @@ impl Cursor<'_> {
     /// The next four bytes, the first of them highest.
     #[inline(always)]
     fn peek(&self) -> u32 {
-        let Self { window, at } = self;
-        // OK: the remainder changes nothing, but bounds what may be read.
-        let at = at % (WINDOW - 4);
-        u32::from_be_bytes(window.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default())
+        let at = self.at & MASK;
+        u32::from_be_bytes(self.window.get(at..).and_then(<[u8]>::first_chunk).copied().unwrap_or_default())
+    }
+
+    /// The beginning of a short record in one piece that changes one entry of a tuple: where it has to end, and the tuple.
+    #[inline(always)]
+    pub(super) fn change(&mut self) -> Option<(usize, u32)> {
+        let [kind, total, here, head] = self.peek().to_be_bytes();
+        // OK: these are numbers of one byte, or what is read does not end where it has to.
+        if kind != RECORD || total != here || head != 0x11 {
+            return None;
+        }
+        let end = self.at.wrapping_add(usize::from(here)).wrapping_add(3);
+        self.at = self.at.wrapping_add(4);
+        Some((end, self.number()?))
     }
 
     /// Groups of 7 bits; `None` for more than there usually are.
     ///
     /// How many they are is found by branches, which a processor foresees: what comes next would else have to wait.
     #[inline(always)]
-    fn number(&mut self) -> Option<u32> {
+    pub(super) fn number(&mut self) -> Option<u32> {
         let bytes = self.peek();
         let group = |shift: u32| bytes >> shift & 0x7f;
         let (value, len) = match () {
@@ -109,7 +146,7 @@ impl Cursor<'_> {
     }
 
     #[inline(always)]
-    fn symbol(&mut self) -> Option<SymbolRef> {
+    pub(super) fn symbol(&mut self) -> Option<SymbolRef> {
         let bytes = self.peek();
         let (bytes, len) = match () {
             () if bytes & 0xf880_8080 == 0x0880_8000 => (bytes, 4),
@@ -120,6 +157,17 @@ impl Cursor<'_> {
         };
         self.at = self.at.wrapping_add(len);
         Some(SymbolRef(bytes))
+    }
+
+    /// A symbol, if it is this one.
+    #[inline(always)]
+    pub(super) fn expect(&mut self, &(key, pattern): &(SymbolRef, Pattern)) -> Option<SymbolRef> {
+        let Pattern { bytes, mask, len } = pattern;
+        if self.peek() & mask != bytes {
+            return None;
+        }
+        self.at = self.at.wrapping_add(len);
+        Some(key)
     }
 
     /// A symbol, and a number from 0 on.

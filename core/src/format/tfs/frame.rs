@@ -62,9 +62,10 @@ pub enum FrameKind<'a> {
 /// Reads the frames of one extension.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameReader<'a> {
-    bytes: &'a [u8],
-    base: u64,
-    pos: usize,
+    pub(super) bytes: &'a [u8],
+    pub(super) base: u64,
+    /// Where the next frame begins in the bytes.
+    pub(super) pos: usize,
 }
 
 impl<'a> FrameReader<'a> {
@@ -79,6 +80,12 @@ impl<'a> FrameReader<'a> {
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.base.saturating_add(to_u64(self.pos))
+    }
+
+    /// Where the next frame begins, from the start of the extension.
+    #[must_use]
+    pub const fn position(&self) -> usize {
+        self.pos
     }
 
     fn number(&mut self) -> Result<u64, Damage> {

@@ -4,9 +4,12 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use bytes::Bytes;
+
 use super::change::Change;
 use super::corrupt::{Damage, TfsCorrupt};
-use super::frame::{FrameKind, FrameReader, Link};
+use super::files::NewFiles;
+use super::frame::{Frame, FrameKind, FrameReader, Link};
 use super::layout::{ExtensionHeader, SECTOR, Version};
 use super::value::Level;
 use crate::checked::to_u64;
@@ -64,6 +67,21 @@ impl Dictionary {
         Ok(index)
     }
 
+    /// Defines so many tuples; none, if there is no room for all.
+    pub(crate) fn define_tuples(&mut self, count: u64) -> bool {
+        let end = to_u64(self.kinds.len()).saturating_add(count);
+        let end = Some(end).filter(|end| *end <= TFS_DICTIONARY_MAX.into()).and_then(|end| usize::try_from(end).ok());
+        end.is_some_and(|end| {
+            self.kinds.resize(end, Kind::Tuple);
+            true
+        })
+    }
+
+    /// Forgets everything behind the first `count`.
+    pub(crate) fn truncate(&mut self, count: u32) {
+        self.kinds.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+    }
+
     /// Defines a symbol and a tuple, both or, where there is no room, neither.
     #[inline]
     pub(super) fn define_symbol_and_tuple(&mut self) -> Option<(u32, u32)> {
@@ -101,6 +119,8 @@ pub struct Record<'a> {
     pub version: Version,
     /// Its pieces: where each begins in `bytes`, and in the file system.
     pieces: Pieces<'a>,
+    /// What `bytes` are all of, if they were joined.
+    shared: Option<&'a Bytes>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +141,12 @@ impl Record<'_> {
             }
         };
         offset.saturating_add(to_u64(pos.saturating_sub(start)))
+    }
+
+    /// Its bytes, to be kept; those of a record in one piece are not.
+    #[must_use]
+    pub const fn shared(&self) -> Option<&Bytes> {
+        self.shared
     }
 
     /// How many pieces it was written in.
@@ -178,8 +204,8 @@ pub struct LogReader {
     /// Sectors of the extensions: first to one past the last.
     used: BTreeMap<u64, u64>,
     partial: Option<Partial>,
-    /// The record that was handed out last, if it came in pieces.
-    joined: Partial,
+    /// The bytes and pieces of the record that was handed out last, if it came in pieces.
+    joined: (Bytes, Vec<(usize, u64)>),
     /// Take what is there of an extension that passes the end.
     lenient: bool,
 }
@@ -192,7 +218,7 @@ impl LogReader {
     /// then ends, damaged, where the bytes do.
     #[must_use]
     pub const fn new(end: u64, lenient: bool) -> Self {
-        let joined = Partial { offset: 0, total: 0, bytes: Vec::new(), pieces: Vec::new() };
+        let joined = (Bytes::new(), Vec::new());
         Self { end, version: Version::V5, used: BTreeMap::new(), partial: None, joined, lenient }
     }
 
@@ -232,7 +258,7 @@ impl LogReader {
             && let Some((offset, bytes, piece_offset)) = frames.short_record()
         {
             let pieces = Pieces::One(piece_offset);
-            return Ok(Item::Record(Record { offset, bytes, version: self.version, pieces }));
+            return Ok(Item::Record(Record { offset, bytes, version: self.version, pieces, shared: None }));
         }
         self.next_long_item(frames)
     }
@@ -253,6 +279,57 @@ impl LogReader {
             return Ok(0);
         }
         frames.changes(until, apply)
+    }
+
+    /// Reads the files that come next, as far as they belong to `run`, which may have some already, and at most up to the
+    /// byte `until` of the file system.
+    pub fn next_files(&self, frames: &mut FrameReader<'_>, until: u64, run: &mut NewFiles) {
+        if self.partial.is_none() && self.version == Version::V5 {
+            frames.new_files(until, run);
+        }
+    }
+
+    /// Passes over a record in one piece, if one comes next.
+    pub(crate) fn skip_record(&self, frames: &mut FrameReader<'_>) -> Option<()> {
+        match frames.next_frame() {
+            Ok(Frame { kind: FrameKind::Record { total, piece, .. }, .. })
+                if to_u64(piece.len()) == total && self.partial.is_none() =>
+            {
+                Some(())
+            }
+            _ => None,
+        }
+    }
+
+    /// A reader that goes on where this one is, which is not inside of a record.
+    pub(crate) fn fork(&self) -> Self {
+        Self { used: self.used.clone(), partial: None, joined: (Bytes::new(), Vec::new()), ..*self }
+    }
+
+    /// The bytes of the record that comes next, if it comes in pieces.
+    pub(crate) fn peek_pieces(&self, mut frames: FrameReader<'_>) -> Option<usize> {
+        match frames.next_frame() {
+            Ok(Frame { kind: FrameKind::Record { total, piece, .. }, .. })
+                if to_u64(piece.len()) < total && self.partial.is_none() =>
+            {
+                usize::try_from(total).ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// Passes over pieces of a record of which `missing` bytes are missing, up to its end or a link, which is returned.
+    pub(crate) fn skip_pieces(&self, frames: &mut FrameReader<'_>, missing: &mut u64) -> Option<Option<Link>> {
+        while *missing > 0 {
+            let piece = match frames.next_frame().ok()?.kind {
+                FrameKind::Record { total, piece, .. } if total == *missing => piece,
+                FrameKind::Continuation { piece, .. } => piece,
+                FrameKind::Link(link) => return self.check(link).ok().map(|()| Some(link)),
+                _ => return None,
+            };
+            *missing = missing.checked_sub(to_u64(piece.len()))?;
+        }
+        Some(None)
     }
 
     fn next_long_item<'s, 'a: 's>(&'s mut self, frames: &mut FrameReader<'a>) -> Result<Item<'s>, Damage> {
@@ -280,6 +357,7 @@ impl LogReader {
                         bytes: piece,
                         version: self.version,
                         pieces,
+                        shared: None,
                     }));
                 }
                 (FrameKind::Record { total, piece, piece_offset }, None) => {
@@ -303,9 +381,11 @@ impl LogReader {
                 }
             }
         }
-        self.joined = self.partial.take().unwrap_or_default();
-        let Partial { offset, bytes, pieces, .. } = &self.joined;
-        Ok(Item::Record(Record { offset: *offset, bytes, version: self.version, pieces: Pieces::Many(pieces) }))
+        let Partial { offset, bytes, pieces, .. } = self.partial.take().unwrap_or_default();
+        self.joined = (bytes.into(), pieces);
+        let (bytes, pieces) = &self.joined;
+        let pieces = Pieces::Many(pieces);
+        Ok(Item::Record(Record { offset, bytes, version: self.version, pieces, shared: Some(bytes) }))
     }
 
     /// Where the record that is in progress began, or else `frame`: the first byte that is lost when the frame at

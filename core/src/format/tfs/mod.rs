@@ -12,6 +12,7 @@ mod boot;
 mod change;
 mod corrupt;
 mod dump;
+mod files;
 mod frame;
 mod layout;
 mod log;
@@ -23,6 +24,8 @@ pub use self::boot::{BootFault, BootSector};
 pub use self::change::{Change, NewValue, SymbolRef};
 pub use self::corrupt::{Damage, TfsCorrupt};
 pub use self::dump::dump;
+pub(crate) use self::files::FileRecords;
+pub use self::files::{FileKeys, NewFile, NewFiles};
 pub use self::frame::{Frame, FrameKind, FrameReader, Link};
 pub use self::layout::{
     CrashLog, Disk, EXTENSION_SECTORS, ExtensionHeader, KLOG_LEN, LABEL_MAX, MAGIC, NO_ENCODE, Partition, SECTOR, Uuid,

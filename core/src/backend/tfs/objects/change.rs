@@ -32,7 +32,7 @@ impl Objects {
         let id = TupleId(change.tuple.wrapping_sub(1));
         let next = TupleId(self.dictionary.count());
         let is_tuple = |tuple: &&mut Tuple| tuple.form != Form::Symbol && !tuple.is_vector;
-        let Some(tuple) = usize::try_from(id.0).ok().and_then(|at| self.tuples.get_mut(at)).filter(is_tuple) else {
+        let Some(tuple) = self.tuples.get_mut(id.0).filter(is_tuple) else {
             return Ok(false);
         };
         if defines && self.dictionary.define(Kind::Tuple).is_err() {
@@ -58,7 +58,7 @@ impl Objects {
     }
 
     /// The symbol with a number of the dictionary, if it has a name.
-    fn named_symbol(&self, key: SymbolRef) -> Option<Symbol> {
+    pub(super) fn named_symbol(&self, key: SymbolRef) -> Option<Symbol> {
         self.symbol(key.number().into()).filter(|symbol| *symbol != Symbol::EMPTY)
     }
 

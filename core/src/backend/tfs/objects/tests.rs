@@ -36,11 +36,10 @@ fn applied(record: &RecordWriter, quickly: bool) -> (String, bool) {
         }
     }
     let Objects { dictionary, tuples, total, obsolete, .. } = &objects;
-    let entries: Vec<Vec<_>> =
-        (0..tuples.len()).map(|id| objects.entries(TupleId(u32::try_from(id).unwrap())).collect()).collect();
-    let symbol = |entry: &Tuple| Some(entry.pair).filter(|_| entry.form == Form::Symbol);
+    let entries: Vec<Vec<_>> = (0..tuples.len()).map(|id| objects.entries(TupleId(id)).collect()).collect();
+    let symbol = |entry: Tuple| Some(entry.pair).filter(|_| entry.form == Form::Symbol);
     let tuples: Vec<_> = tuples.iter().map(|entry| (symbol(entry), entry.is_vector, entry.count)).collect();
-    assert_eq!(tuples.len(), usize::try_from(dictionary.count()).unwrap());
+    assert_eq!(objects.count(), usize::try_from(dictionary.count()).unwrap());
     (format!("{tuples:?} {entries:?} {total} {obsolete}"), is_quick)
 }
 

@@ -40,7 +40,9 @@ pub(super) enum Form {
     Symbol,
     /// In the arena, chained: the first and the last.
     Chain,
-    /// So too, and they are found by hash.
+    /// So too, and some of them are many: see [`Packed::run`](super::value::Packed::run).
+    Runs,
+    /// As in a chain, and they are found by hash.
     Indexed,
     /// One entry, a tuple: its key and the tuple.
     One,
@@ -62,6 +64,18 @@ impl Tuple {
         Self { form: Form::Extent, pair: [sector, len], count: 3, is_vector: false }
     }
 
+    /// Of a file: its tuple of extents, and its length.
+    #[inline]
+    pub(super) const fn file(extents: u32, size: u32) -> Self {
+        Self { form: Form::File, pair: [extents, size], count: 2, is_vector: false }
+    }
+
+    /// With one entry, a tuple.
+    #[inline]
+    pub(super) const fn one(key: u32, id: TupleId) -> Self {
+        Self { form: Form::One, pair: [key, id.0], count: 1, is_vector: false }
+    }
+
     #[inline]
     pub(super) const fn symbol(symbol: Symbol) -> Self {
         Self { form: Form::Symbol, pair: [symbol.0, NONE], count: 0, is_vector: false }
@@ -69,7 +83,7 @@ impl Tuple {
 
     #[inline]
     pub(super) const fn in_arena(&self) -> bool {
-        matches!(self.form, Form::Chain | Form::Indexed)
+        matches!(self.form, Form::Chain | Form::Runs | Form::Indexed)
     }
 
     /// The first entry in the arena.

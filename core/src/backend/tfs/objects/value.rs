@@ -40,6 +40,9 @@ impl Packed {
     const NEGATIVE: u64 = 6;
     /// In the table.
     const OTHER: u64 = 7;
+    /// Many entries.
+    const RUN: u64 = 8;
+    const RUN_LEN_MAX: u32 = (1 << 28) - 1;
 
     #[inline]
     pub(super) fn new(value: Value, others: &mut Vec<Value>) -> Self {
@@ -67,6 +70,23 @@ impl Packed {
         Self(Self::TUPLE << Self::TAG_SHIFT | u64::from(id.0))
     }
 
+    /// The values of so many entries with keys that follow one another: tuples, with a symbol between each and the next.
+    pub(super) fn run(first: TupleId, count: u32) -> Option<Self> {
+        let high = Some(count).filter(|count| *count <= Self::RUN_LEN_MAX)?;
+        Some(Self(Self::RUN << Self::TAG_SHIFT | u64::from(high) << 32 | u64::from(first.0)))
+    }
+
+    /// How many entries it is the value of, and the first of these values.
+    #[inline]
+    pub(super) fn as_run(self) -> Option<(TupleId, u32)> {
+        if self.0 >> Self::TAG_SHIFT != Self::RUN {
+            return None;
+        }
+        // OK: made of 32 and 28 bits.
+        let [count, first] = [self.0 >> 32 & u64::from(Self::RUN_LEN_MAX), self.0 & 0xffff_ffff];
+        Some((TupleId(u32::try_from(first).ok()?), u32::try_from(count).ok()?))
+    }
+
     pub(super) const fn is_absent(self) -> bool {
         self.0 >> Self::TAG_SHIFT == Self::ABSENT
     }
@@ -78,7 +98,7 @@ impl Packed {
         let low = u32::try_from(payload & 0xffff_ffff).unwrap_or(0);
         match self.0 >> Self::TAG_SHIFT {
             Self::NULL => Value::Null,
-            Self::TUPLE => Value::Tuple(TupleId(low)),
+            Self::TUPLE | Self::RUN => Value::Tuple(TupleId(low)),
             Self::STRING => Value::String { start: low, len: u32::try_from(payload >> 32).unwrap_or(0) },
             Self::SYMBOL => Value::Symbol(Symbol(low)),
             Self::INTEGER => Value::Integer(payload),

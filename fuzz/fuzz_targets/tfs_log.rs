@@ -82,6 +82,100 @@ struct Log {
     records: Vec<Vec<Piece>>,
     /// Bytes of each extension.
     room: u16,
+    /// New files in front of the records, instead of the root.
+    files: Option<Files>,
+}
+
+/// A root with files, as mkfs writes it: a record with all names, then three for each file. Readers take such runs at a
+/// time, so one file may differ from the others.
+#[derive(Debug, Arbitrary)]
+struct Files {
+    count: u8,
+    odd_file: u8,
+    odd: Odd,
+}
+
+#[derive(Debug, Arbitrary)]
+enum Odd {
+    Nothing,
+    /// Only one of its records is left out.
+    LeavesOut(u8),
+    /// One of its records comes twice.
+    Twice(u8),
+    /// Its records are those of another file.
+    OfFile(u8),
+    /// Its extents are those of another file.
+    ExtentsOf(u8),
+    Sector(u64),
+    Count(u32, u32),
+    Size(u64),
+    /// A key is another symbol.
+    Key(u8, u8),
+    /// Something between its records.
+    Between(Vec<Piece>),
+}
+
+impl Files {
+    fn records(&self) -> Vec<RecordWriter> {
+        let count = u32::from(self.count);
+        let mut root = RecordWriter::new();
+        root.tuple(1); // #1
+        root.symbol(b"children"); // #2
+        root.tuple(count.into()); // #3
+        for file in 0..count {
+            root.symbol(format!("{file}.").as_bytes());
+            root.tuple(0);
+        }
+        let mut records = vec![root];
+        // The symbols of the first file stand between its tuple of extents and those of the second.
+        let spelled = 4 + 2 * count;
+        for file in 0..count {
+            let odd = if u32::from(self.odd_file) == file { &self.odd } else { &Odd::Nothing };
+            let key = |record: &mut RecordWriter, at: u8, name: &[u8], number: u32| match odd {
+                Odd::Key(odd, other) if odd % 6 == at => record.symbol_ref((*other).into()),
+                _ if file == 0 => record.symbol(name),
+                _ => record.symbol_ref(number),
+            };
+            let own = if let Odd::OfFile(other) = odd { u32::from(*other) } else { file };
+            let of = if let Odd::ExtentsOf(other) = odd { u32::from(*other) } else { file };
+            let (tuple, extents) = (5 + 2 * own, if of == 0 { spelled + 1 } else { spelled + 6 + 2 * of });
+            let (sector, size) = (u64::from(20 + 2 * file), u64::from(600 + file));
+            let (sector, size) = match odd {
+                Odd::Sector(sector) => (*sector, size),
+                Odd::Size(size) => (sector, *size),
+                _ => (sector, size),
+            };
+            let (allocated, length) =
+                if let Odd::Count(allocated, length) = odd { (*allocated, *length) } else { (2, 2) };
+            let mut of_file = [const { RecordWriter::new() }; 3];
+            let [first, second, third] = &mut of_file;
+            first.tuple_ref(tuple, 1);
+            key(first, 0, b"extents", spelled);
+            first.tuple(0);
+            second.tuple_ref(extents, 1);
+            key(second, 1, b"0", spelled + 2);
+            second.tuple(3);
+            key(second, 2, b"offset", spelled + 4);
+            second.number(sector);
+            key(second, 3, b"allocated", spelled + 5);
+            second.number(allocated.into());
+            key(second, 4, b"length", spelled + 6);
+            second.number(length.into());
+            third.tuple_ref(tuple, 1);
+            key(third, 5, b"filelength", spelled + 7);
+            third.number(size);
+            for (at, of_file) in of_file.into_iter().enumerate() {
+                match odd {
+                    Odd::LeavesOut(odd) if usize::from(odd % 3) == at => continue,
+                    Odd::Twice(odd) if usize::from(odd % 3) == at => records.push(of_file.clone()),
+                    Odd::Between(pieces) if at == 1 => records.push(record(pieces)),
+                    _ => {}
+                }
+                records.push(of_file);
+            }
+        }
+        records
+    }
 }
 
 fn record(pieces: &[Piece]) -> RecordWriter {
@@ -144,7 +238,9 @@ const SECTORS: u64 = 8;
 
 fn image(log: &Log) -> Vec<u8> {
     let mut records: Vec<_> = log.records.iter().take(64).map(|pieces| record(pieces)).collect();
-    if log.rooted {
+    if let Some(files) = &log.files {
+        records.splice(0..0, files.records());
+    } else if log.rooted {
         records.insert(0, record(&[Piece::Tuple(1), Piece::Spelled(Word::Attribute(0)), Piece::Tuple(0)]));
     }
     let mut image = vec![0; 512 * 512];

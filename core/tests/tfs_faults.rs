@@ -15,7 +15,9 @@ use mountless::backend::tfs::{
 use mountless::clock::{ManualClock, Timestamp};
 use mountless::errno::Errno;
 use mountless::error::Result;
-use mountless::format::tfs::{FrameWriter, Link, Manifest, RecordWriter, TfsCorrupt, Uuid, Volume, extension_start};
+use mountless::format::tfs::{
+    FrameWriter, Link, Manifest, RecordWriter, TfsCorrupt, Uuid, Volume, extension_start, put_varint,
+};
 use mountless::fs::{
     FileSystem, FileSystemExt, NewKind, NewNode, NodeId, SyncScope, WritableFileSystem, WriteAt, XattrMode,
 };
@@ -293,6 +295,26 @@ fn a_file_without_extents_can_be_read_and_written() {
     fs.sync(SyncScope::All).unwrap();
     let (fs, _) = sound(all(&*storage), &TfsOptions::default(), "written");
     assert_eq!(fs.read_to_vec(find(&fs, "f")).unwrap(), b"now it has some");
+}
+
+#[test]
+fn a_record_that_says_it_is_longer_than_the_image_is_damage() {
+    for total in [5, 512, 300 << 10, 1 << 24, 1 << 32, 1 << 60, u64::MAX] {
+        let mut image = extension_start(1, Some(&Volume::default()));
+        // Its type, its length, and the length of what is here of it.
+        image.push(2);
+        put_varint(&mut image, total);
+        put_varint(&mut image, 4);
+        image.extend_from_slice(&[0x90; 4]);
+        image.resize(512, 0);
+        let source: Arc<dyn Source> = Arc::new(BytesSource::new(image.into()));
+        for recover in [false, true] {
+            let options = TfsOptions { recover, ..TfsOptions::default() };
+            let error = TfsFs::open(Arc::clone(&source), &options).unwrap_err();
+            assert!(error.corrupt().is_some(), "{total}: {error}");
+        }
+        assert!(!check(&source, &TfsOptions::default()).unwrap().is_sound(), "{total}");
+    }
 }
 
 #[test]

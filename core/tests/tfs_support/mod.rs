@@ -272,7 +272,6 @@ pub(crate) fn sound(image: Bytes, options: &TfsOptions, context: &str) -> (TfsFs
     (fs, report)
 }
 
-/// All that is in a storage.
 /// A file system of one sector, whose log is one record.
 pub(crate) fn of_record(record: &RecordWriter) -> Bytes {
     let mut frames = FrameWriter::new(extension_start(1, Some(&Volume::default())), 512);
@@ -282,6 +281,7 @@ pub(crate) fn of_record(record: &RecordWriter) -> Bytes {
     image.into()
 }
 
+/// All that is in a storage.
 pub(crate) fn all(storage: &dyn Storage) -> Bytes {
     storage.bytes_at(0..storage.len()).unwrap()
 }

@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::RangeInclusive;
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
@@ -31,8 +32,9 @@ const FILES_PAUSE_MAX: u64 = 1024;
 /// Records among which the first new file is looked for when reading ahead.
 const RECORDS_BEFORE_FILES: usize = 16;
 
-/// Bytes of a record beside which another thread reads what follows: less takes no longer than to begin a thread.
-const AHEAD_MIN: usize = 256 << 10;
+/// Bytes of a record beside which another thread reads what follows: less takes no longer than to begin a thread, and for
+/// the files of more, some millions, too much memory would be had in advance.
+const AHEAD: RangeInclusive<usize> = 256 << 10..=64 << 20;
 
 /// Bytes that a file takes in the tree of a log, at least: more files than this allows are read as well.
 const BYTES_PER_FILE: usize = 16;
@@ -199,7 +201,8 @@ fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> R
             // Another pass that ends before the end may end anywhere.
             if stop_at == u64::MAX
                 && reading.is_none()
-                && let Some(len) = log.peek_pieces(frames).filter(|len| *len >= AHEAD_MIN)
+                && let Some(len) =
+                    log.peek_pieces(frames).filter(|len| AHEAD.contains(len) && to_u64(*len) < source.len())
             {
                 let here = Place { pos: frames.position(), ..place.clone() };
                 reading = Reading::begin(len, log.fork(), here, source);

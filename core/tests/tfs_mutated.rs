@@ -13,7 +13,7 @@ use mountless::backend::tfs::{
     ImageOptions, KeepOptions, NewTree, NewVolume, TfsFs, TfsOptions, TfsVolume, check, make_image, repair,
 };
 use mountless::clock::ManualClock;
-use mountless::format::tfs::Uuid;
+use mountless::format::tfs::{EXTENSION_SECTORS, Item, LogReader, SECTOR, Uuid};
 use mountless::fs::{
     FileSystem, FileSystemExt as _, NewKind, NewNode, NodeId, RenameMode, SyncScope, WritableFileSystem, WriteAt,
     XattrMode,
@@ -160,5 +160,76 @@ fn an_image_cut_anywhere_in_its_log() {
         for len in [0, 511, 512, 513, 600, 1023, 1024, 512 * 1025 - 1, 512 * 1025].into_iter().chain(0..40) {
             examine(&image.slice(..len), true, &format!("{len} bytes"));
         }
+    }
+}
+
+/// Where each record of a log begins, in bytes of the image.
+fn records(image: &[u8]) -> Vec<u64> {
+    let mut log = LogReader::new(image.len() as u64 / SECTOR, false);
+    let (mut records, mut next) = (Vec::new(), Some(LogReader::FIRST));
+    while let Some(link) = next.take() {
+        let range = log.range(link);
+        let extension = &image[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
+        let (_, mut frames) = log.begin(link, extension).unwrap();
+        loop {
+            match log.next_item(&mut frames).unwrap() {
+                Item::Record(record) => records.push(record.offset),
+                Item::Segment => {}
+                Item::Link(link) => {
+                    next = Some(link);
+                    break;
+                }
+                Item::End(_) => break,
+            }
+        }
+    }
+    records
+}
+
+/// Logs of this length are read by two threads, and new files many at a time.
+#[test]
+fn a_long_log_that_is_damaged_anywhere_shows_all_files_before() {
+    const FILES: usize = 6000;
+    let mut tree = NewTree::new();
+    for number in 0..FILES {
+        let content = Bytes::from(vec![b'x'; 1 + number % 700]);
+        // So long that the record with all names begins in one extension and ends in another.
+        let name_of = format!("{number:0>120}");
+        tree.put_file(name(name_of.as_bytes()), Arc::new(BytesSource::new(content))).unwrap();
+    }
+    let storage = MemStorage::new();
+    make_image(&storage, &tree, None, &ImageOptions::default()).unwrap();
+    let image = all(&storage);
+    let whole = |fs: &TfsFs| {
+        let mut whole = 0;
+        let mut number = 0;
+        fs.for_each_entry(fs.root(), |entry| {
+            let node = fs.lookup(fs.root(), entry.name)?.node;
+            whole += usize::from(fs.read_to_vec(node)?.len() == 1 + number % 700);
+            number += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(number, FILES);
+        whole
+    };
+    let (fs, report) = sound(image.clone(), &TfsOptions::default(), "unchanged");
+    assert_eq!(whole(&fs), FILES);
+    let records = records(&image);
+    assert_eq!((records.len(), report.records), (1 + 3 * FILES, 1 + 3 * FILES as u64));
+    assert!(records[1] - records[0] > EXTENSION_SECTORS * SECTOR);
+    let mut random = Random(9);
+    let places = (0..30).map(|_| 1 + usize::try_from(random.below(3 * FILES as u64)).unwrap());
+    for at in places.chain([1, 2, 3, 4, 7, 46, 47, 48, 49, 50, 51, 52, 3 * FILES]) {
+        let mut damaged = image.to_vec();
+        let offset = records[at];
+        // No frame is of this type.
+        damaged[usize::try_from(offset).unwrap()] = 0xee;
+        let source: Arc<dyn Source> = Arc::new(BytesSource::new(damaged.into()));
+        let error = TfsFs::open(Arc::clone(&source), &TfsOptions::default()).unwrap_err();
+        assert_eq!(error.corrupt().unwrap().offset(), offset, "record {at}");
+        let options = TfsOptions { recover: true, ..TfsOptions::default() };
+        let (fs, report) = TfsFs::open(source, &options).unwrap();
+        assert_eq!((whole(&fs), report.records), ((at - 1) / 3, at as u64), "record {at}");
     }
 }

@@ -8,6 +8,8 @@ mod cache;
 mod clocks;
 mod component;
 mod deterministic;
+#[cfg(feature = "http")]
+mod http;
 mod invoke;
 mod options;
 mod program;

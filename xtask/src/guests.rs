@@ -114,6 +114,8 @@ fn in_c() -> Result<Vec<PathBuf>> {
         made.push(crash_example(name)?);
     }
     made.extend([
+        cpp_program("throws")?,
+        preview3_module("fetch")?,
         preview3_module("files")?,
         preview3_module("pipe")?,
         sqlite_program("bank")?,
@@ -139,7 +141,14 @@ fn linux() -> Result<Vec<PathBuf>> {
 }
 
 fn in_other_languages() -> Result<Vec<PathBuf>> {
-    let made = [python()?, python_tests()?, rust_program("files")?, python_component()?, javascript_component()?];
+    let made = [
+        python()?,
+        python_tests()?,
+        rust_program("files")?,
+        python_component()?,
+        javascript_component("app")?,
+        javascript_component("fetch")?,
+    ];
     // Not beside the tests of CPython: both may ask Debian for its lists of packages.
     Ok(made.into_iter().chain(linux()?).collect())
 }
@@ -157,8 +166,21 @@ pub(crate) fn sources() -> PathBuf {
 /// The compiler's, or a sentence that says how to get one.
 pub fn c_program(name: &str) -> Result<PathBuf> {
     let source = sources().join(name).with_extension("c");
-    compiled(name, &source, |compile| {
+    compiled(name, &[&source], |compile| {
         compile.args(["-Wall", "-Wextra", "-Werror"]).arg(&source);
+        Ok(())
+    })
+}
+
+/// The module compiled from `tests/guests/NAME.cc`, with WebAssembly's exceptions and without a C++ library.
+///
+/// # Errors
+/// As [`c_program`].
+pub fn cpp_program(name: &str) -> Result<PathBuf> {
+    let source = sources().join(name).with_extension("cc");
+    compiled(name, &[&source], |compile| {
+        compile.args(["-Wall", "-Wextra", "-Werror", "-fno-rtti", "-fwasm-exceptions"]);
+        compile.args(["-mllvm", "-wasm-enable-exnref"]).arg(&source);
         Ok(())
     })
 }
@@ -169,7 +191,8 @@ pub fn c_program(name: &str) -> Result<PathBuf> {
 /// As [`c_program`].
 pub fn preview3_module(name: &str) -> Result<PathBuf> {
     let source = preview3_world(name).with_extension("c");
-    compiled(&format!("preview3-{name}"), &source, |compile| {
+    let headers = ["task.h", "files.h"].map(|header| source.with_file_name(header));
+    compiled(&format!("preview3-{name}"), &[&source, &headers[0], &headers[1]], |compile| {
         compile.args(["-Wall", "-Wextra", "-Werror", "-nostdlib", "-Wl,--no-entry"]).arg(&source);
         Ok(())
     })
@@ -187,16 +210,16 @@ pub fn preview3_world(name: &str) -> PathBuf {
 /// As [`c_program`].
 pub fn crash_example(name: &str) -> Result<PathBuf> {
     let source = crate::workspace().join("examples/crash").join(name).with_extension("c");
-    compiled(&format!("crash-{name}"), &source, |compile| {
+    compiled(&format!("crash-{name}"), &[&source], |compile| {
         compile.args(["-Wall", "-Wextra", "-Werror"]).arg(&source);
         Ok(())
     })
 }
 
-/// The module that `arguments` make the compiler make, if it is older than its source.
-fn compiled(name: &str, source: &Path, arguments: impl FnOnce(&mut Command) -> Result) -> Result<PathBuf> {
+/// The module that `arguments` make the compiler make, if it is older than one of its sources.
+fn compiled(name: &str, sources: &[&Path], arguments: impl FnOnce(&mut Command) -> Result) -> Result<PathBuf> {
     let wasm = dir().join(name).with_extension("wasm");
-    if is_newer(&wasm, source) {
+    if sources.iter().all(|source| is_newer(&wasm, source)) {
         return Ok(wasm);
     }
     if !has_c_toolchain() {

@@ -100,8 +100,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0", require_equals = true, conflicts_with = "upper")]
     deterministic: Option<u64>,
 
-    /// Lets a component use the host's network: connect, listen, look up names. Modules cannot, and nothing can without
-    /// this
+    /// Lets a component use the host's network: connect, listen, look up names, ask by HTTP. Modules cannot, and nothing
+    /// can without this
     #[arg(long)]
     net: bool,
 

@@ -1,7 +1,5 @@
 //! `mountless run`: a program has what it was given, and no more.
 
-use std::net::TcpListener;
-
 use mountless_tests::component::{Preview, of_world};
 
 use crate::sandbox::{Done, Sandbox};
@@ -122,42 +120,29 @@ fn what_a_component_has_open_is_bounded() {
     assert_eq!(more.code, 0, "{}", more.shown());
 }
 
-/// Ends well if it may connect to the address: what becomes of it is another matter.
-fn connects(port: u16) -> Vec<u8> {
-    let module = format!(
-        r#"(module
-            (import "wasi:sockets/instance-network@0.2.12" "instance-network" (func $network (result i32)))
-            (import "wasi:sockets/tcp-create-socket@0.2.12" "create-tcp-socket" (func $create (param i32 i32)))
-            (import "wasi:sockets/tcp@0.2.12" "[method]tcp-socket.start-connect" (func $connect
-                (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
-            (memory (export "memory") 1)
-            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
-            (func (export "wasi:cli/run@0.2.12#run") (result i32)
-                (call $create (i32.const 0) (i32.const 0))
-                (if (i32.load8_u (i32.const 0)) (then (return (i32.const 1))))
-                (call $connect (i32.load (i32.const 4)) (call $network) (i32.const 0) (i32.const {port})
-                    (i32.const 127) (i32.const 0) (i32.const 0) (i32.const 1)
-                    (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
-                    (i32.const 16))
-                (i32.load8_u (i32.const 16))))"#
-    );
-    let world = "package mountless:guest;
-        world connects {
-            import wasi:sockets/instance-network@0.2.12;
-            import wasi:sockets/tcp-create-socket@0.2.12;
-            import wasi:sockets/tcp@0.2.12;
-            export wasi:cli/run@0.2.12;
-        }";
-    of_world(Preview::Two, wat::parse_str(module).unwrap(), world)
-}
+/// Allocates arrays of 1 KiB for ever, and keeps as many as it is told.
+const COLLECTED: &str = r#"(module
+    (type $bytes (array (mut i8)))
+    (type $kept (array (mut (ref null $bytes))))
+    (func (export "collect") (param $kept i32) (param $made i32)
+        (local $all (ref $kept)) (local $next i32)
+        (local.set $all (array.new_default $kept (local.get $kept)))
+        (loop $again
+            (array.set $kept (local.get $all) (i32.rem_u (local.get $next) (local.get $kept))
+                (array.new_default $bytes (i32.const 1024)))
+            (local.set $next (i32.add (local.get $next) (i32.const 1)))
+            (br_if $again (i32.lt_u (local.get $next) (local.get $made))))))"#;
 
 #[test]
-fn the_network_is_there_only_if_asked_for() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let sandbox = Sandbox::new();
-    let component = sandbox.file("connects.wasm", connects(listener.local_addr().unwrap().port()));
-    let without = sandbox.run(["run", &component]);
-    assert_eq!(without.code, 1, "{}", without.shown());
-    let with = sandbox.run(["run", "--net", &component]);
-    assert_eq!(with.code, 0, "{}", with.shown());
+fn what_the_engine_collects_for_a_program_is_its_memory_too() {
+    let collect = |kept, made| {
+        let sandbox = Sandbox::new();
+        let wasm = wasm(&sandbox, COLLECTED);
+        sandbox.run(["run", "--timeout", "100s", "--memory", "16M", "--invoke", "collect", &wasm, kept, made])
+    };
+    let done = collect("1000", "100000");
+    assert_eq!(done.code, 0, "{}", done.shown());
+    let done = collect("20000", "100000");
+    assert_eq!(done.code, 134, "{}", done.shown());
+    assert!(done.stderr.contains("GC heap out of memory"), "{}", done.stderr);
 }

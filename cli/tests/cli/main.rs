@@ -14,6 +14,7 @@ mod extract;
 mod inject;
 mod inspect;
 mod mounts;
+mod network;
 mod oci;
 mod pack;
 mod remember;

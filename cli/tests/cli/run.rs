@@ -139,6 +139,13 @@ fn the_time_limit_holds_while_the_host_moves_the_bytes() {
 }
 
 #[test]
+fn exceptions_are_thrown_and_caught() {
+    let wasm = xtask::guests::cpp_program("throws").unwrap_or_else(|error| panic!("{error}"));
+    let done = Sandbox::new().run(["run", wasm.to_str().unwrap()]);
+    assert_eq!((done.code, &*done.stdout), (0, "caught after 10 frames\n"), "{}", done.shown());
+}
+
+#[test]
 fn a_trap_tells_where_and_has_its_own_exit_code() {
     let done = Sandbox::new().run(["run", &wasm("trap")]);
     assert_eq!((done.code, &*done.stdout), (134, "about to trap\n"));

@@ -1,31 +1,21 @@
 // What a program of preview 3 does with files, without a libc: the calls as the component model flattens them, blocking.
 //
 // Ends with the number of the first step that went wrong, or 0.
-#include <stdint.h>
+#include "files.h"
 
-#define TYPES(name) __attribute__((import_module("wasi:filesystem/types@0.3.0"), import_name(name)))
-#define METHOD(name) TYPES("[method]descriptor." name)
-
-// result<_, error-code>, the same with a descriptor, and result<descriptor-stat, error-code>, as far as they are read.
-typedef struct { uint32_t failed, value, rest[3]; } result_t;
+// result<descriptor-stat, error-code>, as far as it is read.
 typedef struct { uint64_t failed; uint32_t type, other[3]; uint64_t links, size, times[12]; } stat_t;
-_Static_assert(sizeof(result_t) == 20, "as the component model lays it out");
 
 enum { NO_ENTRY = 19, NOT_PERMITTED = 30, DIRECTORY = 2, REGULAR = 5, SYMLINK = 4 };
-enum { CREATE = 1, OPEN_DIRECTORY = 2, EXCLUSIVE = 4, TRUNCATE = 8, READ = 1, WRITE = 2, MUTATE = 32 };
 
 METHOD("create-directory-at") void create_directory_at(uint32_t self, const char *path, uint32_t len, result_t *);
-METHOD("open-at") void open_at(uint32_t self, uint32_t path_flags, const char *path, uint32_t len, uint32_t open_flags,
-                               uint32_t flags, result_t *);
 METHOD("stat-at") void stat_at(uint32_t self, uint32_t path_flags, const char *path, uint32_t len, stat_t *);
 METHOD("rename-at") void rename_at(uint32_t self, const char *old, uint32_t old_len, uint32_t new_dir, const char *new,
                                    uint32_t new_len, result_t *);
 METHOD("symlink-at") void symlink_at(uint32_t self, const char *to, uint32_t to_len, const char *path, uint32_t len,
                                      result_t *);
 METHOD("unlink-file-at") void unlink_file_at(uint32_t self, const char *path, uint32_t len, result_t *);
-METHOD("set-size") void set_size(uint32_t self, uint64_t size, result_t *);
 METHOD("write-via-stream") uint32_t write_via_stream(uint32_t self, uint32_t stream, uint64_t offset);
-METHOD("read-via-stream") void read_via_stream(uint32_t self, uint64_t offset, uint32_t ends[2]);
 
 TYPES("[stream-new-0][method]descriptor.write-via-stream") uint64_t write_stream_new(void);
 TYPES("[async-lower][stream-write-0][method]descriptor.write-via-stream")
@@ -39,28 +29,6 @@ TYPES("[stream-drop-readable-0][method]descriptor.read-via-stream") void read_st
 TYPES("[async-lower][future-read-1][method]descriptor.read-via-stream") uint32_t read_future_read(uint32_t future, result_t *);
 TYPES("[future-drop-readable-1][method]descriptor.read-via-stream") void read_future_drop(uint32_t future);
 TYPES("[resource-drop]descriptor") void descriptor_drop(uint32_t self);
-
-__attribute__((import_module("wasi:filesystem/preopens@0.3.0"), import_name("get-directories")))
-void get_directories(uint32_t list[2]);
-__attribute__((import_module("wasi:cli/exit@0.3.0"), import_name("exit-with-code"))) void exit_with_code(uint32_t code);
-
-#define ROOT(name) __attribute__((import_module("$root"), import_name(name)))
-ROOT("[waitable-set-new]") uint32_t waitable_set_new(void);
-ROOT("[waitable-set-wait]") uint32_t waitable_set_wait(uint32_t set, uint32_t event[2]);
-ROOT("[waitable-set-drop]") void waitable_set_drop(uint32_t set);
-ROOT("[waitable-join]") void waitable_join(uint32_t waitable, uint32_t set);
-
-static _Alignas(16) char heap[1 << 16];
-static uint32_t heap_used;
-
-__attribute__((export_name("cabi_realloc"))) void *cabi_realloc(void *old, uint32_t old_len, uint32_t align, uint32_t len) {
-    (void)old, (void)old_len;
-    heap_used = (heap_used + align - 1) / align * align;
-    void *given = heap + heap_used;
-    heap_used += len;
-    if (heap_used > sizeof heap) __builtin_trap();
-    return given;
-}
 
 static uint32_t step;
 
@@ -88,16 +56,7 @@ static uint32_t opened(uint32_t dir, const char *path, uint32_t open_flags, uint
 
 // How many were copied, after waiting for the other end if need be. The low bits say whether that has gone.
 static uint32_t count_of(uint32_t end, uint32_t status) {
-    if (status == 0xffffffff) {
-        uint32_t event[2], set = waitable_set_new();
-        waitable_join(end, set);
-        waitable_set_wait(set, event);
-        must(event[0] == end);
-        waitable_join(end, 0);
-        waitable_set_drop(set);
-        status = event[1];
-    }
-    return status >> 4;
+    return (status == BLOCKED ? happened(end) : status) >> 4;
 }
 
 static void written(uint32_t file, const char *text, uint64_t offset) {

@@ -24,5 +24,5 @@ fn python_component_with_files_and_streams() {
 
 #[test]
 fn javascript_component_with_files_and_streams() {
-    same(xtask::guests::javascript_component(), 39);
+    same(xtask::guests::javascript_component("app"), 39);
 }

@@ -14,6 +14,8 @@ use wasmtime_wasi::runtime::in_tokio;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::clocks::{self, Sleepers};
+#[cfg(feature = "http")]
+use super::http::Http;
 use super::invoke::{self, Invoked};
 use super::room::Room;
 use super::{Bounds, Outcome, RunError, RunOptions, Runner, ended, stopped};
@@ -27,6 +29,15 @@ pub(super) struct Parts {
     files: Files,
     sleepers: Option<Sleepers>,
     room: Room,
+    #[cfg(feature = "http")]
+    http: Http,
+}
+
+#[cfg(feature = "http")]
+impl wasmtime_wasi_http::WasiHttpView for Parts {
+    fn http(&mut self) -> wasmtime_wasi_http::WasiHttpCtxView<'_> {
+        self.http.view(&mut self.table)
+    }
 }
 
 impl WasiView for Parts {
@@ -50,6 +61,8 @@ impl Parts {
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Parts>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    #[cfg(feature = "http")]
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     crate::p2::add_to_linker(&mut linker, Parts::view)?;
     clocks::add_to_linker(&mut linker, Parts::clocks)?;
     Ok(linker)
@@ -60,6 +73,8 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Parts>> {
 pub(super) fn concurrent_linker(engine: &Engine) -> wasmtime::Result<Linker<Parts>> {
     let mut linker = linker(engine)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    #[cfg(feature = "http")]
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     crate::p3::add_to_linker(&mut linker, Parts::view)?;
     clocks::add_p3_to_linker(&mut linker, Parts::clocks)?;
     Ok(linker)
@@ -121,11 +136,21 @@ impl Runner {
     ) -> Result<Invoked, RunError> {
         let bounds = Bounds::of(&options);
         let resources_max = options.limits.descriptors.saturating_add(RESOURCES_MIN);
+        #[cfg(feature = "http")]
+        let http = Http::new(options.network);
         let (ctx, files, sleepers) = options.into_files(namespace)?;
         let room = Room::new(bounds.memory_max);
         let mut table = ResourceTable::new();
         table.set_max_capacity(resources_max);
-        let parts = Parts { ctx, table, files, sleepers, room };
+        let parts = Parts {
+            ctx,
+            table,
+            files,
+            sleepers,
+            room,
+            #[cfg(feature = "http")]
+            http,
+        };
         let machine = self.machine(linked.engine());
         let mut store = Store::new(&machine.engine, parts);
         store.limiter(|parts| &mut parts.room);

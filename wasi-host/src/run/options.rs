@@ -95,8 +95,8 @@ pub struct RunOptions {
     pub limits: Limits,
     /// Clocks and random bytes that repeat.
     pub deterministic: Option<Deterministic>,
-    /// Whether components have the host's network: they may connect to any address, listen on any, and look up names.
-    /// Modules never have it, as preview 1 cannot make a socket.
+    /// Whether components have the host's network: they may connect to any address, listen on any, look up names and,
+    /// with the feature `http`, make requests. Modules never have it, as preview 1 cannot make a socket.
     pub network: bool,
     /// Standard input.
     pub stdin: Stdin,

@@ -9,7 +9,7 @@ use crate::{Result, run_quiet};
 
 const WORLD: &str = "wasi:cli/command@0.2.12";
 
-/// WASI's interfaces as the engine has them: of `p2` or `p3`.
+/// WASI's interfaces as the engine has them, `wasi:http` among them: of `p2` or `p3`.
 ///
 /// # Errors
 /// Cargo's.
@@ -20,9 +20,9 @@ pub fn wasi_interfaces(preview: &str) -> Result<PathBuf> {
     }
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let packages = metadata["packages"].as_array().ok_or("cargo metadata lists no packages")?;
-    let wasi = packages.iter().find(|package| package["name"] == "wasmtime-wasi");
-    let manifest = wasi.and_then(|wasi| wasi["manifest_path"].as_str()).ok_or("wasmtime-wasi is no dependency")?;
-    Ok(Path::new(manifest).with_file_name(format!("src/{preview}/wit")))
+    let http = packages.iter().find(|package| package["name"] == "wasmtime-wasi-http");
+    let manifest = http.and_then(|http| http["manifest_path"].as_str()).ok_or("wasmtime-wasi-http is no dependency")?;
+    Ok(Path::new(manifest).with_file_name(if preview == "p3" { "src/p3/wit" } else { "wit" }))
 }
 
 /// The component made of `tests/guests/components/python/app.py`, with CPython in it.
@@ -40,30 +40,33 @@ pub fn python_component() -> Result<PathBuf> {
     })
 }
 
-/// The component made of `tests/guests/components/javascript/app.js`, with its engine in it.
+/// The component made of `tests/guests/components/javascript/NAME.js`, with its engine in it: `app`, or `fetch`, which has
+/// HTTP.
 ///
 /// # Errors
 /// As [`python_component`].
-pub fn javascript_component() -> Result<PathBuf> {
+pub fn javascript_component(name: &str) -> Result<PathBuf> {
     let sources = sources().join("components/javascript");
-    let source = sources.join("app.js");
-    made("javascript", &source, |component| {
+    let source = sources.join(name).with_extension("js");
+    made(&format!("javascript-{name}"), &source, |component| {
         let mut componentize = Command::new("node");
         componentize.current_dir(javascript_tools(&sources)?).arg("componentize.js").arg(&source);
-        run_quiet(componentize.arg(wasi_interfaces("p2")?).arg(component))
+        componentize.arg(wasi_interfaces("p2")?).arg(component);
+        run_quiet(componentize.args((name != "fetch").then_some("http")))
     })
 }
 
 /// A directory with the tools that `package-lock.json` names, with their hashes.
 fn javascript_tools(sources: &Path) -> Result<PathBuf> {
+    const FILES: [&str; 3] = ["package.json", "package-lock.json", "componentize.js"];
     let tools = dir().join("javascript-tools");
-    let lock = "package-lock.json";
-    if tools.exists() && fs::read(tools.join(lock))? == fs::read(sources.join(lock))? {
+    let is_same = |name| fs::read(tools.join(name)).is_ok_and(|of| fs::read(sources.join(name)).ok() == Some(of));
+    if FILES.into_iter().all(is_same) {
         return Ok(tools);
     }
     let making = making(&tools);
     fs::create_dir_all(&making)?;
-    for name in ["package.json", lock, "componentize.js"] {
+    for name in FILES {
         fs::copy(sources.join(name), making.join(name))?;
     }
     run_quiet(

@@ -15,7 +15,7 @@ const SQLITE_CRATE: (&str, &str) = ("libsqlite3-sys", "0.39.1");
 /// As [`c_program`](super::c_program), and if SQLite's sources cannot be downloaded.
 pub fn sqlite_program(name: &str) -> Result<PathBuf> {
     let source = sources().join("sqlite").join(name).with_extension("c");
-    compiled(&format!("sqlite-{name}"), &source, |compile| {
+    compiled(&format!("sqlite-{name}"), &[&source], |compile| {
         let sqlite = amalgamation()?;
         let mut include = std::ffi::OsString::from("-I");
         include.push(&sqlite);

@@ -24,7 +24,7 @@ pub use self::python::{PYTHON_HOME, UNPACK_PYTHON_LIBRARY, python, python_librar
 use self::rust::{RUST_PACKAGES, has_debian_rust};
 pub use self::rust::{RUST_TARGET, has_rust_target, rust_program};
 pub use self::sqlite::sqlite_program;
-pub use self::zig::zig_program;
+pub use self::zig::{zig_cpp_program, zig_program};
 use crate::install::{self, has_program};
 use crate::{Result, run_quiet};
 
@@ -114,13 +114,13 @@ fn in_c() -> Result<Vec<PathBuf>> {
         made.push(crash_example(name)?);
     }
     made.extend([
-        cpp_program("throws")?,
         preview3_module("fetch")?,
         preview3_module("files")?,
         preview3_module("pipe")?,
         sqlite_program("bank")?,
         sqlite_program("shop")?,
         zig_program("files")?,
+        zig_cpp_program("throws")?,
     ]);
     Ok(made)
 }
@@ -168,19 +168,6 @@ pub fn c_program(name: &str) -> Result<PathBuf> {
     let source = sources().join(name).with_extension("c");
     compiled(name, &[&source], |compile| {
         compile.args(["-Wall", "-Wextra", "-Werror"]).arg(&source);
-        Ok(())
-    })
-}
-
-/// The module compiled from `tests/guests/NAME.cc`, with WebAssembly's exceptions and without a C++ library.
-///
-/// # Errors
-/// As [`c_program`].
-pub fn cpp_program(name: &str) -> Result<PathBuf> {
-    let source = sources().join(name).with_extension("cc");
-    compiled(name, &[&source], |compile| {
-        compile.args(["-Wall", "-Wextra", "-Werror", "-fno-rtti", "-fwasm-exceptions"]);
-        compile.args(["-mllvm", "-wasm-enable-exnref"]).arg(&source);
         Ok(())
     })
 }

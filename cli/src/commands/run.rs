@@ -337,10 +337,10 @@ fn program_failed(program: &str, error: &RunError, is_limited: bool) -> Failure 
             failure.next("each directory that a program is given counts; --descriptors COUNT allows more")
         }
         RunError::Compile(_) => failure.next(
-            "the engine takes WebAssembly 3.0 without exceptions and garbage collection, and no threads; compile C++ with \
-             -fno-exceptions, for example",
+            "the engine takes WebAssembly 3.0, and no threads; of exceptions the standard's, which clang writes with \
+             -mllvm -wasm-use-legacy-eh=false",
         ),
-        RunError::Link(_) => failure.next("a program may import WASI: previews 1, 2 and 3, but for wasi:http"),
+        RunError::Link(_) => failure.next("a program may import WASI, previews 1, 2 and 3, and wasi:http"),
         RunError::Instantiate(_) if is_limited => failure.next("--memory SIZE allows more"),
         RunError::Preopen { .. } => failure.next("--workdir and --preopen take directories of the stack"),
         _ => failure,

@@ -2,7 +2,9 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use mountless_tests::component::{Preview, of_preview3, of_world};
 
@@ -71,10 +73,13 @@ fn answered(listener: &TcpListener) -> String {
 fn asking(run: impl Fn(&[&str], SocketAddr) -> Done) -> (Done, String, Done) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (with, request) = thread::scope(|scope| {
-        let request = scope.spawn(|| answered(&listener));
-        (run(&["--net", "--timeout", "200s"], address), request.join().unwrap())
-    });
+    let (sender, request) = mpsc::channel();
+    let server = listener.try_clone().unwrap();
+    thread::spawn(move || sender.send(answered(&server)));
+    let with = run(&["--net", "--timeout", "200s"], address);
+    // It may never have asked.
+    let request =
+        request.recv_timeout(Duration::from_secs(10)).unwrap_or_else(|error| panic!("{error}: {}", with.shown()));
     let without = run(&[], address);
     listener.set_nonblocking(true).unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "{}", without.shown());
@@ -94,7 +99,8 @@ fn a_javascript_program_fetches_if_it_has_the_network() {
     });
     assert_eq!((with.code, &*with.stdout), (0, "207 text/plain an answer\n"), "{}", with.shown());
     assert!(request.starts_with("POST /path?query HTTP/1.1\r\n") && request.contains("a question"), "{request}");
-    assert_eq!((without.code, without.stdout.starts_with("no answer")), (0, true), "{}", without.shown());
+    // The guest's engine gives up where a request is denied.
+    assert_eq!((without.code, &*without.stdout), (1, ""), "{}", without.shown());
 }
 
 #[test]

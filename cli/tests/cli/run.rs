@@ -140,7 +140,7 @@ fn the_time_limit_holds_while_the_host_moves_the_bytes() {
 
 #[test]
 fn exceptions_are_thrown_and_caught() {
-    let wasm = xtask::guests::cpp_program("throws").unwrap_or_else(|error| panic!("{error}"));
+    let wasm = xtask::guests::zig_cpp_program("throws").unwrap_or_else(|error| panic!("{error}"));
     let done = Sandbox::new().run(["run", wasm.to_str().unwrap()]);
     assert_eq!((done.code, &*done.stdout), (0, "caught after 10 frames\n"), "{}", done.shown());
 }
@@ -258,12 +258,11 @@ fn what_the_engine_and_the_host_do_not_have_is_told_with_what_they_have() {
     let sandbox = Sandbox::new();
     let mut shown = String::new();
     for text in [
-        r#"(module (tag $gone) (func (export "_start") (throw $gone)))"#,
-        r#"(module (type $pair (struct (field i32))) (func (export "_start") (drop (struct.new_default $pair))))"#,
+        r#"(module (tag $gone) (func (export "_start") try throw $gone catch_all end))"#,
         r#"(module (memory (export "memory") 1 1 shared) (func (export "_start")))"#,
         r#"(module (import "env" "puts" (func)) (func (export "_start")))"#,
         r#"(module (import "wasi_unstable" "fd_close" (func (param i32) (result i32))) (func (export "_start")))"#,
-        r#"(component (import "wasi:http/types@0.2.12" (instance (export "http-error-code" (func)))))"#,
+        r#"(component (import "wasi:keyvalue/store@0.2.0" (instance (export "open" (func)))))"#,
     ] {
         let done = sandbox.run(["run", &sandbox.file("guest.wasm", wat::parse_str(text).unwrap())]);
         assert_eq!(done.code, 125, "{text}: {}", done.shown());
@@ -271,23 +270,20 @@ fn what_the_engine_and_the_host_do_not_have_is_told_with_what_they_have() {
         shown += "\n";
     }
     assert_snapshot!(shown, @r#"
-    mountless: cannot run: IN/guest.wasm: it does not compile: failed to parse WebAssembly module: exceptions proposal not enabled (at offset 0x14)
-      next: the engine takes WebAssembly 3.0 without exceptions and garbage collection, and no threads; compile C++ with -fno-exceptions, for example
-
-    mountless: cannot run: IN/guest.wasm: it does not compile: failed to parse WebAssembly module: cannot define struct types when gc types are disabled (at offset 0xb)
-      next: the engine takes WebAssembly 3.0 without exceptions and garbage collection, and no threads; compile C++ with -fno-exceptions, for example
+    mountless: cannot run: IN/guest.wasm: it does not compile: failed to compile: wasm[0]::function[0]: WebAssembly translation error: Invalid input WebAssembly code at offset 40: legacy_exceptions feature required for try instruction
+      next: the engine takes WebAssembly 3.0, and no threads; of exceptions the standard's, which clang writes with -mllvm -wasm-use-legacy-eh=false
 
     mountless: cannot run: IN/guest.wasm: it does not compile: failed to parse WebAssembly module: threads must be enabled for shared memories (at offset 0x15)
-      next: the engine takes WebAssembly 3.0 without exceptions and garbage collection, and no threads; compile C++ with -fno-exceptions, for example
+      next: the engine takes WebAssembly 3.0, and no threads; of exceptions the standard's, which clang writes with -mllvm -wasm-use-legacy-eh=false
 
     mountless: cannot run: IN/guest.wasm: it does not link: unknown import: `env::puts` has not been defined
-      next: a program may import WASI: previews 1, 2 and 3, but for wasi:http
+      next: a program may import WASI, previews 1, 2 and 3, and wasi:http
 
     mountless: cannot run: IN/guest.wasm: it does not link: the module is built for WASI preview 0 (it imports from "wasi_unstable"), which is not supported: rebuild it with a current toolchain, for preview 1
-      next: a program may import WASI: previews 1, 2 and 3, but for wasi:http
+      next: a program may import WASI, previews 1, 2 and 3, and wasi:http
 
-    mountless: cannot run: IN/guest.wasm: it does not link: component imports instance `wasi:http/types@0.2.12`, but a matching implementation was not found in the linker: instance export `http-error-code` has the wrong type: function implementation is missing
-      next: a program may import WASI: previews 1, 2 and 3, but for wasi:http
+    mountless: cannot run: IN/guest.wasm: it does not link: component imports instance `wasi:keyvalue/store@0.2.0`, but a matching implementation was not found in the linker: instance export `open` has the wrong type: function implementation is missing
+      next: a program may import WASI, previews 1, 2 and 3, and wasi:http
     "#);
 }
 

@@ -19,6 +19,7 @@ TYPES("[static]request.new") void request_new(uint32_t headers, uint32_t has_con
 TYPES("[method]request.set-scheme") uint32_t set_scheme(uint32_t self, uint32_t given, uint32_t scheme, const char *other,
                                                         uint32_t len);
 TYPES("[method]request.set-authority") uint32_t set_authority(uint32_t self, uint32_t given, const char *text, uint32_t len);
+TYPES("[method]request.set-path-with-query") uint32_t set_path(uint32_t self, uint32_t given, const char *text, uint32_t len);
 TYPES("[method]response.get-status-code") uint32_t status_code(uint32_t self);
 IMPORT("wasi:http/client@0.3.0", "[async-lower]send") uint32_t send(uint32_t request, result_t *);
 
@@ -30,7 +31,10 @@ __attribute__((export_name("wasi:cli/run@0.3.0#run"))) uint32_t run(void) {
 
     uint64_t trailers = trailers_new();
     request_new(fields_new(), 0, 0, (uint32_t)trailers, 0, 0, made);
-    if (set_scheme(made[0], 1, 0, 0, 0) || set_authority(made[0], 1, server->text, server->len)) return 1;
+    uint32_t refused = set_scheme(made[0], 1, 0, 0, 0);
+    refused |= set_authority(made[0], 1, server->text, server->len);
+    refused |= set_path(made[0], 1, "/", 1);
+    if (refused) return 1;
     static result_t none, result;
     trailers_write((uint32_t)(trailers >> 32), &none);
     uint32_t sent = send(made[0], &result), state = sent & 15;

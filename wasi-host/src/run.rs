@@ -85,6 +85,9 @@ pub enum RunError {
         /// What is wrong.
         problem: String,
     },
+    /// It imports `wasi:http`, which only a run with [`RunOptions::network`] has.
+    #[error("it uses wasi:http, and has no network")]
+    NoNetwork,
     /// No instance could be made, for want of memory for example.
     #[error("it cannot be instantiated: {0:#}")]
     Instantiate(wasmtime::Error),
@@ -258,8 +261,8 @@ impl Runner {
     /// Runs a program on a namespace.
     ///
     /// # Errors
-    /// [`RunError::NoEntry`], [`RunError::Preopen`], [`RunError::Uninterruptible`], [`RunError::Unmetered`] and
-    /// [`RunError::Instantiate`]. What the guest does is an [`Outcome`].
+    /// [`RunError::NoEntry`], [`RunError::NoNetwork`], [`RunError::Preopen`], [`RunError::Uninterruptible`],
+    /// [`RunError::Unmetered`] and [`RunError::Instantiate`]. What the guest does is an [`Outcome`].
     pub fn run(&self, program: &Program, namespace: &Namespace, options: RunOptions) -> Result<Outcome, RunError> {
         match program.kind() {
             Kind::Module { entry: None, .. } | Kind::Component { entry: None, .. } => Err(RunError::NoEntry),
@@ -286,7 +289,8 @@ impl Runner {
     /// in `"text"`, `[1, 2]` or `{name: "x"}`; one in an interface is named `INTERFACE#FUNCTION`.
     ///
     /// # Errors
-    /// [`RunError::NoExport`], [`RunError::Arguments`], [`RunError::Preopen`] and [`RunError::Instantiate`].
+    /// [`RunError::NoExport`], [`RunError::Arguments`], [`RunError::NoNetwork`], [`RunError::Preopen`] and
+    /// [`RunError::Instantiate`].
     pub fn invoke(
         &self,
         program: &Program,

@@ -341,6 +341,7 @@ fn program_failed(program: &str, error: &RunError, is_limited: bool) -> Failure 
              -mllvm -wasm-use-legacy-eh=false",
         ),
         RunError::Link(_) => failure.next("a program may import WASI, previews 1, 2 and 3, and wasi:http"),
+        RunError::NoNetwork => failure.next("--net gives it the host's"),
         RunError::Instantiate(_) if is_limited => failure.next("--memory SIZE allows more"),
         RunError::Preopen { .. } => failure.next("--workdir and --preopen take directories of the stack"),
         _ => failure,

@@ -15,7 +15,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::clocks::{self, Sleepers};
 #[cfg(feature = "http")]
-use super::http::Http;
+use super::http::{self, Http};
 use super::invoke::{self, Invoked};
 use super::room::Room;
 use super::{Bounds, Outcome, RunError, RunOptions, Runner, ended, stopped};
@@ -134,10 +134,12 @@ impl Runner {
         options: RunOptions,
         task: Task<'_>,
     ) -> Result<Invoked, RunError> {
+        #[cfg(feature = "http")]
+        if !options.network && http::is_imported(linked.component()) {
+            return Err(RunError::NoNetwork);
+        }
         let bounds = Bounds::of(&options);
         let resources_max = options.limits.descriptors.saturating_add(RESOURCES_MIN);
-        #[cfg(feature = "http")]
-        let http = Http::new(options.network);
         let (ctx, files, sleepers) = options.into_files(namespace)?;
         let room = Room::new(bounds.memory_max);
         let mut table = ResourceTable::new();
@@ -149,7 +151,7 @@ impl Runner {
             sleepers,
             room,
             #[cfg(feature = "http")]
-            http,
+            http: Http::default(),
         };
         let machine = self.machine(linked.engine());
         let mut store = Store::new(&machine.engine, parts);

@@ -96,7 +96,8 @@ pub struct RunOptions {
     /// Clocks and random bytes that repeat.
     pub deterministic: Option<Deterministic>,
     /// Whether components have the host's network: they may connect to any address, listen on any, look up names and,
-    /// with the feature `http`, make requests. Modules never have it, as preview 1 cannot make a socket.
+    /// with the feature `http`, make requests. Modules never have it, as preview 1 cannot make a socket. Without it, a
+    /// component that imports `wasi:http` does not run.
     pub network: bool,
     /// Standard input.
     pub stdin: Stdin,

@@ -15,7 +15,7 @@ use super::{MmapSource, Source};
 use crate::limits::{MEMO_LEN_MAX, MEMOS_MAX};
 
 /// Begins every memo. The number changes with the layout, and with the layout of what is kept.
-const MAGIC: [u8; 16] = *b"mountless memo 1";
+const MAGIC: [u8; 16] = *b"mountless memo 2";
 
 /// What a file was when something was found out about it: device, inode number, length, and the times of the last
 /// changes of content and of inode, each in seconds and nanoseconds.

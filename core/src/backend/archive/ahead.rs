@@ -11,7 +11,7 @@ pub(super) enum Ahead<'a> {
     /// Threads look for them.
     Scouted(Box<Scouted<'a>>),
     /// Somebody read the archive before.
-    Known(KnownHeads),
+    Known(Box<KnownHeads>),
 }
 
 impl Ahead<'_> {

@@ -85,7 +85,7 @@ pub(super) fn replay_by_plan(
         keep: keeps.then(HeadsToKeep::default),
     };
     let ran = match known {
-        Some(known) => replay.run(source, Some(Ahead::Known(KnownHeads::new(known)))),
+        Some(known) => replay.run(source, Some(Ahead::Known(Box::new(KnownHeads::new(known))))),
         None => accompany(&*Arc::clone(&source), plan, |scouted| {
             replay.run(source, scouted.map(|scouted| Ahead::Scouted(Box::new(scouted))))
         }),

@@ -7,10 +7,10 @@
 //! A guess may be wrong (an archive inside a file of the archive looks just like one), so nothing is concluded from
 //! what is found: a head is a copy of the bytes at an offset, for a reader that comes to this offset in its own way.
 
-use alloc::vec::Vec;
 use core::hint::black_box;
 use core::ops::Range;
 
+use super::packed::{HeadPacker, HeadReader};
 use crate::attr::FileType;
 use crate::checked::{min_len, to_u64, to_usize};
 use crate::format::cpio::{EntryRef, HEADER_LEN, Header, LONGEST_HEAD, NAME_SIZE_MAX, TARGET_SIZE_MAX, read_entry};
@@ -56,37 +56,22 @@ impl<'a> Head<'a> {
     }
 }
 
-/// A head whose name and target are kept in its lane.
-#[derive(Debug)]
-struct Kept {
-    at: u64,
-    header: Header,
-    name_start: u32,
-    name_len: u16,
-    target_len: u16,
-}
-
 /// One of the places where a segment is read.
 #[derive(Debug, Default)]
 struct Lane {
-    /// In the order of their offsets.
-    heads: Vec<Kept>,
-    /// Names and targets.
-    bytes: Vec<u8>,
+    /// Those found, in the order of their offsets.
+    heads: HeadPacker,
+    reader: HeadReader,
     /// Where the chain goes on.
     at: u64,
     end: u64,
     /// Bytes that may still be searched for the start of a chain.
     search_left: usize,
-    /// How far the reader has come in `heads`.
-    cursor: usize,
 }
 
 /// The heads found in a range of an archive.
 #[derive(Debug, Default)]
 pub(super) struct Segment {
-    start: u64,
-    lane_len: u64,
     /// The lane that the reader is in.
     lane: usize,
     lanes: [Lane; LANES],
@@ -95,12 +80,11 @@ pub(super) struct Segment {
 impl Segment {
     /// Collects the heads of the entries that seem to begin in `range`.
     pub(super) fn collect(&mut self, image: &[u8], range: Range<u64>) {
-        let len = range.end.saturating_sub(range.start);
-        self.start = range.start;
-        self.lane_len = len.div_ceil(to_u64(LANES)).max(1);
+        let lane_len = range.end.saturating_sub(range.start).div_ceil(to_u64(LANES));
         let mut start = range.start;
+        self.lane = 0;
         for lane in &mut self.lanes {
-            let end = start.saturating_add(self.lane_len).min(range.end);
+            let end = start.saturating_add(lane_len).min(range.end);
             lane.begin(image, start..end);
             start = end;
         }
@@ -119,22 +103,26 @@ impl Segment {
 
     /// Moves to the head at `at`, if there is one. Offsets must not go down.
     pub(super) fn seek(&mut self, at: u64) -> bool {
-        let lane = at.checked_sub(self.start).and_then(|past| to_usize(past / self.lane_len.max(1)).ok());
-        self.lane = lane.unwrap_or(usize::MAX);
-        self.lanes.get_mut(self.lane).is_some_and(|lane| lane.seek(at))
+        loop {
+            match self.lanes.get_mut(self.lane) {
+                Some(lane) if at < lane.end => return lane.reader.seek(lane.heads.records(), at),
+                Some(_) => self.lane = self.lane.saturating_add(1),
+                None => return false,
+            }
+        }
     }
 
     /// The head moved to, if it is the one at `at`.
     pub(super) fn get(&self, at: u64) -> Option<Head<'_>> {
-        self.lanes.get(self.lane)?.get(at)
+        let lane = self.lanes.get(self.lane)?;
+        lane.reader.get(lane.heads.records(), at)
     }
 }
 
 impl Lane {
     fn begin(&mut self, image: &[u8], range: Range<u64>) {
         self.heads.clear();
-        self.bytes.clear();
-        self.cursor = 0;
+        self.reader.clear();
         self.at = range.start;
         self.end = range.end;
         self.search_left = HEAD_SEARCH_MAX;
@@ -173,9 +161,9 @@ impl Lane {
         match Head::read(window) {
             Ok(head) => {
                 if head.is_complete() {
-                    self.keep(&head);
+                    self.heads.push(self.at, &head);
                 }
-                self.at = match self.heads.len() < HEADS_PER_LANE_MAX {
+                self.at = match self.heads.count() < HEADS_PER_LANE_MAX {
                     true => self.at.saturating_add(head.entry.header.entry_len()),
                     false => self.end,
                 };
@@ -187,39 +175,6 @@ impl Lane {
         }
         true
     }
-
-    fn keep(&mut self, head: &Head<'_>) {
-        let kept = Kept {
-            at: self.at,
-            header: head.entry.header,
-            // OK: a lane keeps HEADS_PER_LANE_MAX heads, each of up to LONGEST_HEAD bytes.
-            name_start: u32::try_from(self.bytes.len()).unwrap_or(u32::MAX),
-            name_len: u16::try_from(head.entry.name_field.len()).unwrap_or(u16::MAX),
-            target_len: u16::try_from(head.target.len()).unwrap_or(u16::MAX),
-        };
-        self.bytes.extend_from_slice(head.entry.name_field);
-        self.bytes.extend_from_slice(head.target);
-        self.heads.push(kept);
-    }
-
-    fn seek(&mut self, at: u64) -> bool {
-        while self.heads.get(self.cursor).is_some_and(|head| head.at < at) {
-            self.cursor = self.cursor.saturating_add(1);
-        }
-        self.heads.get(self.cursor).is_some_and(|head| head.at == at)
-    }
-
-    fn get(&self, at: u64) -> Option<Head<'_>> {
-        let kept = self.heads.get(self.cursor).filter(|head| head.at == at)?;
-        let bytes = self.bytes.get(usize::try_from(kept.name_start).ok()?..)?;
-        let (name_field, behind) = bytes.split_at_checked(kept.name_len.into())?;
-        let target = behind.get(..kept.target_len.into())?;
-        Some(Head { entry: EntryRef { header: kept.header, name_field }, target })
-    }
 }
 
-const _: () = {
-    assert!(HEADS_PER_LANE_MAX < (u32::MAX as usize) / LONGEST_HEAD, "offsets of names fit in 32 bits");
-    assert!(NAME_SIZE_MAX <= u16::MAX as u32 && TARGET_SIZE_MAX <= u16::MAX as u32, "their lengths fit in 16 bits");
-    assert!(HEADER_LEN > 4, "an entry is longer than a step of the search");
-};
+const _: () = assert!(HEADER_LEN > 4, "an entry is longer than a step of the search");

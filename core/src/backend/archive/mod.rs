@@ -13,6 +13,7 @@ mod extras;
 mod heads;
 mod index;
 mod known;
+mod packed;
 mod prefault;
 mod report;
 mod scouts;

@@ -72,7 +72,7 @@ pub(super) fn accompany<T>(source: &dyn Source, plan: &Plan, replay: impl FnOnce
         }
         // Also when the replay panics: the scope waits for the threads.
         let _stop = Stop(&board);
-        replay(Some(Scouted { board: &board, number: u64::MAX, segment: Segment::default() }))
+        replay(Some(Scouted { board: &board, end: 0, segment: Segment::default() }))
     })
 }
 
@@ -196,16 +196,16 @@ impl Drop for Stop<'_> {
 pub(super) struct Scouted<'a> {
     board: &'a Board<'a>,
     /// The segment at hand.
-    number: u64,
     segment: Segment,
+    /// Where the next one begins.
+    end: u64,
 }
 
 impl Scouted<'_> {
     /// Moves to the head of the entry at `at`, if it was found. Offsets must not go down.
     pub(super) fn seek(&mut self, at: u64) -> bool {
-        let number = at / self.board.segment_len;
-        if number != self.number {
-            self.go_on(number);
+        if at >= self.end {
+            self.go_on(at / self.board.segment_len);
         }
         self.segment.seek(at)
     }
@@ -220,7 +220,7 @@ impl Scouted<'_> {
         let last = core::mem::take(&mut self.segment);
         let mut state = board.state();
         state.go_on(number, last);
-        self.number = number;
+        self.end = number.saturating_add(1).saturating_mul(board.segment_len);
         board.changed.notify_all();
         loop {
             if let Some(found) = state.ready(number) {

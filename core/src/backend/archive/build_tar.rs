@@ -195,7 +195,7 @@ impl TreeBuilder {
             while let Some(entry) = next {
                 next = self.index.next(entry);
                 // Entries removed before still stand in the chain; those that are there are found by name.
-                let Some((name, node)) = self.index.get(entry) else { continue };
+                let Some((name, node, _)) = self.index.get(entry) else { continue };
                 if self.index.lookup(dir, name).is_some_and(|(found, _)| found == entry) {
                     if self.index.dir(node).is_some() {
                         pending.push(node);

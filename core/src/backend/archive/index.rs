@@ -14,6 +14,7 @@ use super::LimitExceeded;
 use crate::attr::{Device, FileType, Recorded};
 use crate::checked::to_u64;
 use crate::clock::Timestamp;
+use crate::errno::Errno;
 use crate::error::Result;
 use crate::limits::IMAGE_ENTRIES_MAX;
 
@@ -131,6 +132,8 @@ struct Entry {
     next: EntryIndex,
     name_start: u32,
     name_len: u8,
+    /// Of the node, which keeps it: listings need not look there.
+    file_type: FileType,
     /// Whether it was removed again; such entries stay in the chain until [`Index::finish`].
     removed: bool,
 }
@@ -223,8 +226,10 @@ impl Index {
         let name_start = u32::try_from(self.names.len()).map_err(|_| LimitExceeded::Names { max: u32::MAX })?;
         // OK: see above.
         let name_len = u8::try_from(name.len()).map_err(|_| LimitExceeded::Names { max: u32::MAX })?;
+        let file_type = self.node(node).ok_or(Errno::Stale)?.content.file_type();
         self.names.extend_from_slice(name);
-        self.entries.push(Entry { dir, node, next: EntryIndex::NONE, name_start, name_len, removed: false });
+        let next = EntryIndex::NONE;
+        self.entries.push(Entry { dir, node, next, name_start, name_len, file_type, removed: false });
 
         let hash = hash(&self.hasher, dir, name);
         let Self { table, entries, names, hasher, .. } = self;
@@ -316,10 +321,10 @@ impl Index {
         self.entry(entry)?.next.some()
     }
 
-    /// Name and node of an entry.
-    pub(super) fn get(&self, entry: EntryIndex) -> Option<(&[u8], NodeIndex)> {
+    /// Name of an entry, and its node with the type that it has.
+    pub(super) fn get(&self, entry: EntryIndex) -> Option<(&[u8], NodeIndex, FileType)> {
         let found = self.entry(entry)?;
-        Some((name(&self.names, found), found.node))
+        Some((name(&self.names, found), found.node, found.file_type))
     }
 
     /// A resume point behind `entry`.
@@ -375,13 +380,34 @@ pub(super) fn bytes_of(sources: &[alloc::sync::Arc<dyn crate::source::Source>], 
         return Ok(Bytes::new());
     }
     let source = usize::try_from(stored.source).ok().and_then(|source| sources.get(source));
-    let source = source.ok_or(crate::errno::Errno::Io)?;
+    let source = source.ok_or(Errno::Io)?;
     source.bytes_at(stored.offset..stored.offset.saturating_add(stored.len))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn entries_know_the_types_of_their_nodes() {
+        let root = Node {
+            content: Content::EMPTY_DIR,
+            mtime: Timestamp::default(),
+            uid: 0,
+            gid: 0,
+            names: 1,
+            mode: 0o755,
+            recorded: Recorded::NONE,
+        };
+        let mut index = Index::new(root, 0);
+        for (name, content) in [(b"a", Content::Fifo), (b"b", Content::EMPTY_DIR), (b"c", Content::Whiteout)] {
+            let node = index.add_node(Node { content, ..root }).unwrap();
+            let entry = index.add_entry(NodeIndex::ROOT, name, node).unwrap();
+            assert_eq!(index.get(entry), Some((&name[..], node, content.file_type())));
+        }
+        index.add_entry(NodeIndex::ROOT, b"d", NodeIndex(9)).expect_err("there is no such node");
+        assert!(index.lookup(NodeIndex::ROOT, b"d").is_none());
+    }
 
     #[test]
     fn records_stay_small() {

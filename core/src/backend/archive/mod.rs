@@ -278,8 +278,7 @@ impl FileSystem for ArchiveFs {
             _ => self.index.entry_at_cookie(index, from.get()).and_then(|entry| self.index.next(entry)),
         };
         while let Some(entry) = next {
-            let (name, node) = self.index.get(entry).ok_or(Errno::Io)?;
-            let file_type = self.index.node(node).ok_or(Errno::Io)?.content.file_type();
+            let (name, node, file_type) = self.index.get(entry).ok_or(Errno::Io)?;
             let cookie = Cookie::new(Index::cookie(entry));
             // The components of paths, which are names, are what gets in.
             let name = Name::proven(name);

@@ -59,7 +59,7 @@ pub(super) fn accompany<T>(source: &dyn Source, plan: &Plan, replay: impl FnOnce
         changed: Condvar::new(),
     };
     let threads = match plan.threads {
-        0 => thread::available_parallelism().map_or(1, usize::from).min(SCOUTS_MAX),
+        0 => processors().min(SCOUTS_MAX),
         threads => threads,
     };
     thread::scope(|scope| {
@@ -74,6 +74,16 @@ pub(super) fn accompany<T>(source: &dyn Source, plan: &Plan, replay: impl FnOnce
         let _stop = Stop(&board);
         replay(Some(Scouted { board: &board, end: 0, segment: Segment::default() }))
     })
+}
+
+/// Processors to be used.
+fn processors() -> usize {
+    // Finding out about limits on their use takes longer than beginning the one thread that it is about.
+    #[cfg(target_os = "linux")]
+    if let Ok(allowed @ ..=2) = rustix::thread::sched_getaffinity(None).map(|set| set.count()) {
+        return usize::try_from(allowed).unwrap_or(1);
+    }
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Bytes of stack of a scout, which calls next to nothing.

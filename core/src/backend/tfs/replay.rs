@@ -138,146 +138,204 @@ fn begin(log: &mut LogReader, link: Link, source: &Arc<dyn Source>) -> Result<Re
     }))
 }
 
+/// Replays the log that begins at `first` up to its end, or to what would be lost from byte `stop_at` on.
 fn pass(first: Link, source: &Arc<dyn Source>, lenient: bool, stop_at: u64) -> Result<Passed> {
-    let mut log = LogReader::new(source.len() / SECTOR, lenient);
-    let mut replayed = Replayed {
-        objects: Objects::new(),
-        volume: Volume::default(),
-        extensions: Vec::new(),
-        records: 0,
-        segments: 0,
-        end: 0,
-        damage: None,
-    };
-    // The frame that led to the extension, and where that would leave the log.
-    let mut lost_from;
-    replayed.objects.again = Some(LogAgain { first, source: Arc::clone(source), lenient });
-    let mut place = match begin(&mut log, first, source)? {
-        Ok((place, volume)) => {
-            replayed.volume = volume.unwrap_or_default();
-            place
-        }
+    let mut pass = match Pass::begin(first, source, lenient, stop_at)? {
+        Ok(pass) => pass,
         Err(damage) => return Ok(Err(damage)),
     };
-    replayed.extensions.push(place.extension);
-    // How many records there have to be before new files are looked for again.
-    let (mut files_from, mut pause) = (0, FILES_PAUSE);
-    // What was read of what comes later.
-    let mut ahead: Option<Ahead> = None;
-    let mut reading: Option<Reading> = None;
-    'places: loop {
-        let mut frames = place.frames();
-        let link = loop {
+    let ended = loop {
+        let place = pass.place.clone();
+        match pass.go_on(&mut place.frames())? {
+            Next::Ended(ended) => break ended,
+            Next::At(place) => pass.place = place,
+            Next::Linked { link, lost_from } => match begin(&mut pass.log, link, source)? {
+                Ok((place, _)) => {
+                    pass.replayed.extensions.push(place.extension);
+                    pass.place = place;
+                }
+                Err(damage) => break Ended::Damaged { damage, lost_from },
+            },
+        }
+    };
+    Ok(Ok((pass.replayed, ended)))
+}
+
+/// A pass over the log, on its way.
+struct Pass<'a> {
+    source: &'a Arc<dyn Source>,
+    stop_at: u64,
+    log: LogReader,
+    /// Where the extension at hand was entered.
+    place: Place,
+    replayed: Replayed,
+    /// How many records there have to be before new files are looked for again,
+    files_from: u64,
+    /// and how many are passed by if there are none.
+    pause: u64,
+    /// Reads what comes later.
+    reading: Option<Reading>,
+    /// What was read of it.
+    ahead: Option<Ahead>,
+}
+
+/// What comes after the records of an extension.
+enum Next {
+    /// Another extension; without it, everything from byte `lost_from` on is lost.
+    Linked {
+        link: Link,
+        lost_from: u64,
+    },
+    /// Records that another thread has not read yet.
+    At(Place),
+    Ended(Ended),
+}
+
+impl<'a> Pass<'a> {
+    /// Begins with the first extension.
+    fn begin(first: Link, source: &'a Arc<dyn Source>, lenient: bool, stop_at: u64) -> Result<Result<Self, Damage>> {
+        let mut log = LogReader::new(source.len() / SECTOR, lenient);
+        let (place, volume) = match begin(&mut log, first, source)? {
+            Ok(begun) => begun,
+            Err(damage) => return Ok(Err(damage)),
+        };
+        let mut objects = Objects::new();
+        objects.again = Some(LogAgain { first, source: Arc::clone(source), lenient });
+        let replayed = Replayed {
+            objects,
+            volume: volume.unwrap_or_default(),
+            extensions: vec![place.extension],
+            records: 0,
+            segments: 0,
+            end: 0,
+            damage: None,
+        };
+        let (files_from, pause, reading, ahead) = (0, FILES_PAUSE, None, None);
+        Ok(Ok(Self { source, stop_at, log, place, replayed, files_from, pause, reading, ahead }))
+    }
+
+    /// Does what the frames of the extension at hand say.
+    fn go_on(&mut self, frames: &mut FrameReader<'_>) -> Result<Next> {
+        loop {
             let frame = frames.offset();
-            lost_from = log.lost_from(frame);
-            if lost_from == stop_at {
-                return Ok(Ok((replayed, Ended::Stopped)));
+            let lost_from = self.log.lost_from(frame);
+            if lost_from == self.stop_at {
+                return Ok(Next::Ended(Ended::Stopped));
             }
-            if let Some(Ahead { log: there, place: end, extensions, files, .. }) =
-                ahead.take_if(|ahead| ahead.begin == frame)
-            {
-                let count = to_u64(files.files.len()).saturating_mul(FILE_RECORDS);
-                if replayed.objects.apply_files(files) {
-                    replayed.records = replayed.records.saturating_add(count);
-                    replayed.extensions.extend(extensions);
-                    (log, place) = (there, end);
-                    continue 'places;
-                }
-                files_from = replayed.records.saturating_add(count);
+            if let Some(place) = self.take_ahead(frame) {
+                return Ok(Next::At(place));
             }
-            let stop_at = ahead.as_ref().map_or(stop_at, |ahead| ahead.begin);
-            if replayed.records >= files_from {
-                match replayed.next_files(&log, &mut frames, stop_at) {
-                    Ok(()) => {
-                        pause = FILES_PAUSE;
-                        continue;
-                    }
-                    Err(NoFiles { read }) => {
-                        files_from = replayed.records.saturating_add(read.max(pause));
-                        pause = pause.saturating_mul(2).min(FILES_PAUSE_MAX);
-                    }
-                }
-            }
-            // Another pass that ends before the end may end anywhere.
-            if stop_at == u64::MAX
-                && reading.is_none()
-                && let Some(len) =
-                    log.peek_pieces(frames).filter(|len| AHEAD.contains(len) && to_u64(*len) < source.len())
-            {
-                let here = Place { pos: frames.position(), ..place.clone() };
-                reading = Reading::begin(len, log.fork(), here, source);
-            }
-            let mut left = files_from.saturating_sub(replayed.records);
-            let changes = log.next_changes(&mut frames, stop_at, |change| {
-                left = left.saturating_sub(1);
-                if left == 0 { Ok(false) } else { replayed.objects.apply_change(change) }
-            })?;
-            if changes > 0 {
-                replayed.records = replayed.records.saturating_add(changes);
+            let until = self.ahead.as_ref().map_or(self.stop_at, |ahead| ahead.begin);
+            if self.take_files(frames, until) {
                 continue;
             }
-            let item = match log.next_item(&mut frames) {
-                Ok(item) => item,
-                Err(damage) => {
-                    lost_from = log.lost_from(frame);
-                    return Ok(Ok((replayed, Ended::Damaged { damage, lost_from })));
+            self.begin_reading(frames, until);
+            if self.take_changes(frames, until)? {
+                continue;
+            }
+            match self.log.next_item(frames) {
+                Ok(Item::Record(record)) if record.offset == self.stop_at => {
+                    return Ok(Next::Ended(Ended::Stopped));
                 }
-            };
-            match item {
-                Item::Record(record) if record.offset == stop_at => return Ok(Ok((replayed, Ended::Stopped))),
-                Item::Record(record) => {
-                    let offset = record.offset;
-                    let applied = replayed.objects.apply(record);
-                    ahead = reading.take().and_then(Reading::join).or(ahead);
+                Ok(Item::Record(record)) => {
+                    let lost_from = record.offset;
+                    let applied = self.replayed.objects.apply(record);
+                    self.join_reading();
                     match applied {
-                        Ok(()) => replayed.records = replayed.records.saturating_add(1),
+                        Ok(()) => self.replayed.records = self.replayed.records.saturating_add(1),
                         Err(Stop::Damage(damage)) => {
-                            return Ok(Ok((replayed, Ended::Damaged { damage, lost_from: offset })));
+                            return Ok(Next::Ended(Ended::Damaged { damage, lost_from }));
                         }
                         Err(Stop::Fail(error)) => return Err(error),
                     }
                 }
-                Item::Segment => replayed.segments = replayed.segments.saturating_add(1),
-                Item::Link(link) => {
+                Ok(Item::Segment) => self.replayed.segments = self.replayed.segments.saturating_add(1),
+                Ok(Item::Link(link)) => {
                     // Only when recovering: what is there of the extension is read all the same.
-                    let (Link { sector, count }, end) = (link, source.len() / SECTOR);
+                    let (Link { sector, count }, end) = (link, self.source.len() / SECTOR);
                     if sector.saturating_add(count) > end {
                         let reason = TfsCorrupt::LinkBeyondEnd { sector, count, end };
-                        replayed.damage = Some(Damage { offset: frame, reason });
+                        self.replayed.damage = Some(Damage { offset: frame, reason });
                     }
-                    break link;
+                    return Ok(Next::Linked { link, lost_from });
                 }
-                Item::End(end) => {
-                    replayed.end = end;
-                    return Ok(Ok((replayed, Ended::AtEnd)));
+                Ok(Item::End(end)) => {
+                    self.replayed.end = end;
+                    return Ok(Next::Ended(Ended::AtEnd));
+                }
+                Err(damage) => {
+                    let lost_from = self.log.lost_from(frame);
+                    return Ok(Next::Ended(Ended::Damaged { damage, lost_from }));
                 }
             }
-        };
-        place = match begin(&mut log, link, source)? {
-            Ok((place, _)) => place,
-            Err(damage) => return Ok(Ok((replayed, Ended::Damaged { damage, lost_from }))),
-        };
-        replayed.extensions.push(place.extension);
+        }
     }
-}
 
-/// No new files come next, or too few; so many records were read to find out.
-struct NoFiles {
-    read: u64,
-}
+    /// Does what was read ahead, if that begins at `frame`, and says where it ends.
+    fn take_ahead(&mut self, frame: u64) -> Option<Place> {
+        let Ahead { files, log, place, extensions, .. } = self.ahead.take_if(|ahead| ahead.begin == frame)?;
+        let records = to_u64(files.files.len()).saturating_mul(FILE_RECORDS);
+        let replayed = &mut self.replayed;
+        if !replayed.objects.apply_files(files) {
+            self.files_from = replayed.records.saturating_add(records);
+            return None;
+        }
+        replayed.records = replayed.records.saturating_add(records);
+        replayed.extensions.extend(extensions);
+        self.log = log;
+        Some(place)
+    }
 
-impl Replayed {
-    /// Does what the records of new files say that come next, if they are many.
-    fn next_files(&mut self, log: &LogReader, frames: &mut FrameReader<'_>, until: u64) -> Result<(), NoFiles> {
+    /// Does what the records of new files say that come next, if it is time to look for them and they are many.
+    fn take_files(&mut self, frames: &mut FrameReader<'_>, until: u64) -> bool {
+        let replayed = &mut self.replayed;
+        if replayed.records < self.files_from {
+            return false;
+        }
         let (mut run, begin) = (NewFiles::default(), *frames);
-        log.next_files(frames, until, &mut run);
+        self.log.next_files(frames, until, &mut run);
         let (count, records) = (run.files.len(), to_u64(run.files.len()).saturating_mul(FILE_RECORDS));
-        if count >= FILES_MIN && self.objects.apply_files(run) {
-            self.records = self.records.saturating_add(records);
-            return Ok(());
+        if count >= FILES_MIN && replayed.objects.apply_files(run) {
+            replayed.records = replayed.records.saturating_add(records);
+            self.pause = FILES_PAUSE;
+            return true;
         }
         *frames = begin;
-        Err(NoFiles { read: records })
+        self.files_from = replayed.records.saturating_add(records.max(self.pause));
+        self.pause = self.pause.saturating_mul(2).min(FILES_PAUSE_MAX);
+        false
+    }
+
+    /// Lets another thread read what comes behind the next record, if that is long.
+    fn begin_reading(&mut self, frames: &FrameReader<'_>, until: u64) {
+        // Another pass that ends before the end may end anywhere.
+        if until != u64::MAX || self.reading.is_some() {
+            return;
+        }
+        let is_long = |len: &usize| AHEAD.contains(len) && to_u64(*len) < self.source.len();
+        if let Some(len) = self.log.peek_pieces(*frames).filter(is_long) {
+            let here = Place { pos: frames.position(), ..self.place.clone() };
+            self.reading = Reading::begin(len, self.log.fork(), here, self.source);
+        }
+    }
+
+    /// Waits for the thread that reads, if there is one.
+    fn join_reading(&mut self) {
+        if let Some(ahead) = self.reading.take().and_then(Reading::join) {
+            self.ahead = Some(ahead);
+        }
+    }
+
+    /// Does what the changes of attributes and extents say that come next, if there are any.
+    fn take_changes(&mut self, frames: &mut FrameReader<'_>, until: u64) -> Result<bool> {
+        let replayed = &mut self.replayed;
+        let mut left = self.files_from.saturating_sub(replayed.records);
+        let changes = self.log.next_changes(frames, until, |change| {
+            left = left.saturating_sub(1);
+            if left == 0 { Ok(false) } else { replayed.objects.apply_change(change) }
+        })?;
+        replayed.records = replayed.records.saturating_add(changes);
+        Ok(changes > 0)
     }
 }
 

@@ -34,7 +34,7 @@ pub const HEADS_PER_LANE_MAX: usize = 4096;
 /// Bytes searched for the start of such a run.
 pub const HEAD_SEARCH_MAX: usize = 32 << 10;
 
-/// Longest memo about a file, in bytes: the heads of some hundred thousand entries.
+/// Longest memo about a file, in bytes: the heads of about a million entries.
 pub const MEMO_LEN_MAX: usize = 16 << 20;
 
 /// Memos about files that are kept at a time.

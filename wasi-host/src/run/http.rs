@@ -15,7 +15,7 @@ impl Http {
     }
 }
 
-/// Whether a component can make requests, or answer them.
+/// Whether a component imports any of it.
 pub(super) fn is_imported(component: &Component) -> bool {
     component.component_type().imports(component.engine()).any(|(name, _)| name.starts_with("wasi:http/"))
 }
